@@ -1,0 +1,1 @@
+"""The chapters of the runbook, one module each."""
