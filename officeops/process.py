@@ -7,6 +7,7 @@ exit status checked. On the way out, however that happens, the whole group is go
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import threading
@@ -43,12 +44,14 @@ class Command:
     """A program to run, with no shell.
 
     env: added to the few inherited variables; secrets go here, never into argv.
+    user: account to run as, None for ours (only root may name another).
     on_kill: called after the group was killed, for what the kill does not reach (a process inside a container).
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str | SecretStr] = field(default_factory=dict)
     cwd: Path | None = None
+    user: str | None = None
     on_kill: Callable[[], None] | None = None
 
     @property
@@ -186,6 +189,9 @@ def started(
             stderr=subprocess.PIPE,
             env=command.environment(),
             cwd=command.cwd,
+            user=command.user,
+            group=pwd.getpwnam(command.user).pw_gid if command.user else None,
+            extra_groups=[] if command.user else None,
             start_new_session=True,
         )
     except OSError as error:

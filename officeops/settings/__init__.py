@@ -1,4 +1,4 @@
-"""What differs from host to host, and the secrets: the model of `.env`."""
+"""What differs from host to host, and the secrets: `.env`."""
 
 from officeops.settings.model import Settings
 

@@ -1,5 +1,19 @@
 """Where the application runs."""
 
-from officeops.stack.port import DatabaseAddress, Release, ServiceStatus, Stack
+from __future__ import annotations
 
-__all__ = ["DatabaseAddress", "Release", "ServiceStatus", "Stack"]
+from typing import TYPE_CHECKING
+
+from officeops.stack.port import DatabaseAddress, LogLine, Release, ServiceStatus, Stack, Usage
+
+if TYPE_CHECKING:
+    from officeops.config import Config
+
+__all__ = ["DatabaseAddress", "LogLine", "Release", "ServiceStatus", "Stack", "Usage", "open_stack"]
+
+
+def open_stack(config: Config) -> Stack:
+    """The stack that OFFICEOPS_STACK names. Nothing is asked or started yet."""
+    from officeops.stack.local.stack import LocalStack
+
+    return LocalStack(config)

@@ -5,7 +5,7 @@ These comments are the specification; `tests/stack/conformance.py` holds the ada
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -122,7 +122,12 @@ class Stack(Protocol):
         """Where the application's database (or another of that server) is reached from this process."""
         ...
 
-    def tool(self, argv: Sequence[str], *, files: Sequence[Path] = ()) -> Command:
+    def current_release(self) -> str | None:
+        """Sha of the release that runs or ran last, None before the first."""
+        ...
+
+    def tool(self, argv: Sequence[str], *, files: Sequence[Path] = (), options: Mapping[str, str] | None = None) -> Command:
         """A command that runs a PostgreSQL client program (pg_dump, pg_restore, pg_dumpall, psql ...) of the server's own major version,
-        connected by PG* variables to the server (give the database with `-d`). `files`: paths on this host that it must be able to read."""
+        connected by PG* variables to the server (give the database with `-d`). `files`: paths on this host that it must be able to read.
+        `options`: server settings of its sessions (PGOPTIONS)."""
         ...

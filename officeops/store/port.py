@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
-from officeops.errors import OfficeOpsError, RefusedError
+from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.settings import Settings
 
 
@@ -63,7 +63,8 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All complete objects whose key starts with `prefix`, in order of key (by code point), however many. Unfinished uploads are not objects."""
+        """All complete objects whose key starts with `prefix`, in order of key (by code point), however many.
+        Unfinished uploads are not objects."""
         ...
 
     def delete(self, key: str) -> None:
@@ -75,13 +76,18 @@ class Store(Protocol):
         ...
 
 
+def check_key(key: str) -> str:
+    """`key` itself. Raises UsageError unless it is a relative path of printable characters with no empty part, "." or ".."."""
+    if not key.isprintable() or any(part in ("", ".", "..") or part.startswith(".incoming") for part in key.split("/")):
+        raise UsageError(f"{key!r} is no key of an object.")
+    return key
+
+
 def open_store(url: str, settings: Settings) -> Store:
     """The store at `file:PATH` or `s3://BUCKET/PREFIX?endpoint=URL`. Opens lazily: nothing is touched or asked yet.
 
     Raises UsageError when `url` is neither.
     """
-    from officeops.errors import UsageError
-
     scheme = url.split(":", 1)[0]
     if scheme == "file":
         from officeops.store.file import FileStore

@@ -1,0 +1,1 @@
+"""Smart Office AI: the backend."""

@@ -1,0 +1,178 @@
+"""Reading and writing the ledger. Every write is one transaction, durable when the method returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, create_engine, delete, event, select, update
+
+from officeops.clock import Clock, iso, utc_now
+from officeops.ledger.schema import backup_copies, drills, metadata, operations
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Row
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something of several steps: `state` is the step that was begun last, `outcome` None until it ended."""
+
+    id: str
+    kind: str
+    state: str
+    facts: Facts
+    started_at: str
+    finished_at: str | None
+    outcome: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A backup in one target, as the ledger knows it. Times are ISO 8601 in UTC; `manifest` is the parsed JSON."""
+
+    backup: str
+    target: str
+    at: str
+    kind: str
+    bytes: int
+    verified_at: str | None
+    problem: str | None
+    pinned: bool
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One restore drill of a backup. ok: restored, fingerprints equal, smoke queries answered."""
+
+    backup: str
+    at: str
+    ok: bool
+    seconds: float
+    detail: str
+
+
+class Ledger:
+    """The ledger of one stack."""
+
+    def __init__(self, engine: Engine, stack: str, *, clock: Clock = utc_now) -> None:
+        self._engine, self._stack, self._clock = engine, stack, clock
+        metadata.create_all(engine)
+
+    @classmethod
+    def open(cls, home: Path, stack: str, url: str | None = None, *, clock: Clock = utc_now) -> Ledger:
+        """The ledger at `url`, or the SQLite file in `home`, made when missing. Raises OfficeOpsError when it cannot be opened."""
+        if url is not None:
+            return cls(create_engine(url), stack, clock=clock)
+        home.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(f"sqlite:///{home / 'ledger.db'}", connect_args={"timeout": 30})
+        event.listen(engine, "connect", _durable)
+        return cls(engine, stack, clock=clock)
+
+    # Operations: the journal
+
+    def begin(self, kind: str, operation: str, **facts: Any) -> Operation:
+        """Journals that `operation` begins. Raises OfficeOpsError when that id was used before."""
+        now = self._now()
+        row = {"id": operation, "stack": self._stack, "kind": kind, "state": "begun", "facts": facts, "started_at": now, "updated_at": now}
+        with self._engine.begin() as connection:
+            connection.execute(operations.insert().values(row))
+        return Operation(operation, kind, "begun", facts, now, None, None, None)
+
+    def advance(self, operation: str, state: str, **facts: Any) -> None:
+        """Journals, before it is done, that `operation` takes the step `state`; `facts` are added to those it has."""
+        with self._engine.begin() as connection:
+            known = connection.execute(select(operations.c.facts).where(self._operation(operation))).scalar_one()
+            values = {"state": state, "facts": {**known, **facts}, "updated_at": self._now()}
+            connection.execute(update(operations).where(self._operation(operation)).values(values))
+
+    def end(self, operation: str, outcome: str, error: str | None = None) -> None:
+        """Journals that `operation` is over. One that has ended keeps its first outcome."""
+        now = self._now()
+        still_open = and_(self._operation(operation), operations.c.outcome.is_(None))
+        with self._engine.begin() as connection:
+            values = {"outcome": outcome, "error": error, "finished_at": now, "updated_at": now}
+            connection.execute(update(operations).where(still_open).values(values))
+
+    def operation(self, operation: str) -> Operation | None:
+        """The operation of that id, or None."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(operations).where(self._operation(operation))).one_or_none()
+        return None if row is None else _operation(row)
+
+    def operations(self, kind: str, *, outcome: str | None = None, limit: int | None = None) -> list[Operation]:
+        """Operations of a kind with that outcome (None: those that never ended), newest first."""
+        ended = operations.c.outcome.is_(None) if outcome is None else operations.c.outcome == outcome
+        query = select(operations).where(operations.c.stack == self._stack, operations.c.kind == kind, ended)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(operations.c.started_at.desc()).limit(limit)).all()
+        return [_operation(row) for row in rows]
+
+    # Backups and drills: an index of what the targets hold
+
+    def record_copy(self, copy: Copy) -> None:
+        """Adds a copy, or replaces what was known of it."""
+        with self._engine.begin() as connection:
+            self._drop_copy(connection, copy.backup, copy.target)
+            connection.execute(backup_copies.insert().values(stack=self._stack, **vars(copy)))
+
+    def forget_copy(self, backup: str, target: str) -> None:
+        """Removes a copy from the index; no error when it is not there."""
+        with self._engine.begin() as connection:
+            self._drop_copy(connection, backup, target)
+
+    def forget_target(self, target: str) -> None:
+        """Removes all of a target's copies from the index."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(backup_copies).where(backup_copies.c.stack == self._stack, backup_copies.c.target == target))
+
+    def copies(self, backup: str | None = None) -> list[Copy]:
+        """All known copies, or those of one backup, newest first."""
+        query = select(backup_copies).where(backup_copies.c.stack == self._stack)
+        if backup is not None:
+            query = query.where(backup_copies.c.backup == backup)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(backup_copies.c.at.desc(), backup_copies.c.target)).mappings().all()
+        return [Copy(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+    def record_drill(self, drill: Drill) -> None:
+        """Adds a drill; the same one twice is one."""
+        with self._engine.begin() as connection:
+            same = and_(drills.c.stack == self._stack, drills.c.backup == drill.backup, drills.c.at == drill.at)
+            connection.execute(delete(drills).where(same))
+            connection.execute(drills.insert().values(stack=self._stack, **vars(drill)))
+
+    def drills(self) -> list[Drill]:
+        """All drills, newest first."""
+        query = select(drills).where(drills.c.stack == self._stack).order_by(drills.c.at.desc())
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Drill(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+    def _now(self) -> str:
+        return iso(self._clock())
+
+    def _operation(self, operation: str) -> Any:
+        return and_(operations.c.id == operation, operations.c.stack == self._stack)
+
+    def _drop_copy(self, connection: Connection, backup: str, target: str) -> None:
+        same = and_(backup_copies.c.stack == self._stack, backup_copies.c.backup == backup, backup_copies.c.target == target)
+        connection.execute(delete(backup_copies).where(same))
+
+
+def _operation(row: Row[Any]) -> Operation:
+    return Operation(row.id, row.kind, row.state, dict(row.facts), row.started_at, row.finished_at, row.outcome, row.error)
+
+
+def _durable(connection: Any, _record: Any) -> None:
+    """A journal must survive a power cut: WAL with full synchronisation."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()

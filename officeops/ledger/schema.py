@@ -1,0 +1,48 @@
+"""The ledger's tables. Rows carry the stack's name: one ledger may serve several stacks. Columns are only ever added."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("stack", String(63), primary_key=True),
+    Column("kind", String(20), nullable=False, index=True),  # backup, restore, drill
+    Column("state", String(40), nullable=False),  # the step that was begun last
+    Column("facts", JSON, nullable=False),  # what undoing or finishing it needs to know
+    Column("started_at", String(40), nullable=False, index=True),
+    Column("updated_at", String(40), nullable=False),
+    Column("finished_at", String(40)),
+    Column("outcome", String(20)),  # done, failed, undone; NULL while it runs
+    Column("error", Text),
+)
+
+backup_copies = Table(
+    "backup_copies",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("backup", String(80), primary_key=True),
+    Column("target", String(400), primary_key=True),
+    Column("at", String(40), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("verified_at", String(40)),  # when its objects were last read back whole; NULL: the last reading failed
+    Column("problem", Text),
+    Column("pinned", Boolean, nullable=False, default=False),
+    Column("manifest", JSON, nullable=False),
+)
+
+drills = Table(
+    "drills",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("backup", String(80), primary_key=True),
+    Column("at", String(40), primary_key=True),
+    Column("ok", Boolean, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("detail", Text, nullable=False, default=""),
+)

@@ -1,0 +1,1 @@
+"""What is asked of a PostgreSQL server: dump, fingerprint, restore, swap."""

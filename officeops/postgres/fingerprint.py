@@ -1,0 +1,135 @@
+"""What a database holds, in figures that can be compared: equal fingerprints mean equal content.
+
+Taken on an exported snapshot, so that it describes exactly what a dump on the same snapshot contains, however much is
+written meanwhile. Per table the number of rows and the sum of a 64-bit hash of each row's text: independent of the rows' order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from officeops.postgres.catalog_queries import GRANTS, SCHEMA, SEQUENCES, TABLES
+from officeops.progress import Meter
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+
+class Counted(BaseModel):
+    """A number of rows and the sum of their hashes (a decimal number as text: it exceeds 64 bits)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    checksum: str
+
+
+class Fingerprint(BaseModel):
+    """Everything that must be equal after a restore. Keys of `tables` and `sequences` are qualified, quoted names.
+
+    schema and grants: SHA-256 of the definitions and of the privileges, in a canonical order.
+    Left out because they are computed anew: materialized views, statistics; because dumps leave them out: foreign and temporary tables.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    tables: dict[str, Counted]
+    sequences: dict[str, str]
+    large_objects: Counted
+    definitions: str
+    grants: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not equal."""
+
+    what: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: expected {self.expected}, found {self.found}"
+
+
+def take(connection: Connection[Any]) -> Fingerprint:
+    """The fingerprint of the database that `connection` sees. Read only; one table after the other, so memory stays flat."""
+    tables = connection.execute(TABLES).fetchall()
+    meter = Meter("fingerprint", len(tables), unit="tables")
+    counted = {}
+    for name, query in tables:
+        counted[name] = _counted(connection, query)
+        meter.add()
+    meter.finish()
+    return Fingerprint(
+        tables=counted,
+        sequences=_sequences(connection),
+        large_objects=_large_objects(connection),
+        definitions=_digest(connection, SCHEMA),
+        grants=_digest(connection, GRANTS),
+    )
+
+
+def differences(expected: Fingerprint, found: Fingerprint) -> list[Difference]:
+    """Everything in which `found` is not `expected`; empty when they are equal."""
+    pairs: list[tuple[str, object, object]] = [
+        *((f"table {name}", expected.tables.get(name), found.tables.get(name)) for name in _union(expected.tables, found.tables)),
+        *(
+            (f"sequence {name}", expected.sequences.get(name), found.sequences.get(name))
+            for name in _union(expected.sequences, found.sequences)
+        ),
+        ("large objects", expected.large_objects, found.large_objects),
+        ("definitions of tables, views, functions", expected.definitions, found.definitions),
+        ("privileges", expected.grants, found.grants),
+    ]
+    return [Difference(what, _shown(one), _shown(other)) for what, one, other in pairs if one != other]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Counted):
+        return f"{value.rows} rows, checksum {value.checksum}"
+    return "nothing" if value is None else str(value)
+
+
+def _union(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    return sorted(one.keys() | other.keys())
+
+
+def _counted(connection: Connection[Any], query: str) -> Counted:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return Counted(rows=row[0], checksum=str(row[1]))
+
+
+def _sequences(connection: Connection[Any]) -> dict[str, str]:
+    found = {}
+    for name, query in connection.execute(SEQUENCES).fetchall():
+        row = connection.execute(query.encode()).fetchone()
+        assert row is not None
+        found[name] = f"{row[0]} {'called' if row[1] else 'not called'}"
+    return found
+
+
+def _large_objects(connection: Connection[Any]) -> Counted:
+    """By page, without trailing zeros: a restore stores sparse objects' holes as zeros."""
+    row = connection.execute(
+        """
+        SELECT (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata),
+               (SELECT coalesce(sum(hashtextextended(loid::text || '/' || pageno::text || '/' || encode(page, 'hex'), 0)), 0)
+                FROM (SELECT loid, pageno, rtrim(data, '\\x00'::bytea) AS page FROM pg_catalog.pg_largeobject) AS pages
+                WHERE length(page) > 0)
+        """
+    ).fetchone()
+    assert row is not None
+    return Counted(rows=row[0], checksum=str(row[1]))
+
+
+def _digest(connection: Connection[Any], query: str) -> str:
+    digest = hashlib.sha256()
+    for (line,) in connection.execute(query.encode()):
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The chapter on restores: beside the live database, proven, then swapped; and drills."""

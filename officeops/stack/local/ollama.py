@@ -1,0 +1,99 @@
+"""A simulated Ollama for a machine without one: the same API, canned answers, and it says so wherever it shows.
+
+python -m officeops.stack.local.ollama --port 11434 --model gemma3:12b
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+_WORD_S = 0.03
+_ANSWERS = {
+    "en": "(simulated model) I am a stand-in for {model}. You asked: “{question}”. A real model would answer here, word by word, just like this.",
+    "ja": "（模擬モデル）これは {model} の代わりです。 ご質問は 「{question}」 ですね。 本物のモデルなら、 ここで このように 少しずつ お答えします。",
+}
+
+
+def answer(question: str, model: str) -> list[str]:
+    """The canned answer in the question's language, in pieces as a model would send them."""
+    japanese = any("\u3040" <= character <= "\u9fff" for character in question)
+    text = _ANSWERS["ja" if japanese else "en"].format(model=model, question=question[:200])
+    words = text.split(" ")
+    return [word + " " for word in words[:-1]] + words[-1:]
+
+
+def application(model: str, word_s: float = _WORD_S) -> Starlette:
+    """The API. word_s: seconds between two pieces of an answer."""
+
+    async def home(_request: Request) -> PlainTextResponse:
+        return PlainTextResponse("Ollama is running (simulated)")
+
+    async def version(_request: Request) -> JSONResponse:
+        return JSONResponse({"version": "0.0.0-simulated"})
+
+    async def tags(_request: Request) -> JSONResponse:
+        details = {"format": "simulated", "family": "simulated", "parameter_size": "0B", "quantization_level": "none"}
+        return JSONResponse({"models": [{"name": model, "model": model, "size": 0, "digest": "simulated", "details": details}]})
+
+    async def chat(request: Request) -> StreamingResponse | JSONResponse:
+        body = await request.json()
+        if body["model"] != model:
+            return JSONResponse({"error": f"model {body['model']!r} not found"}, status_code=404)
+        question = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        return StreamingResponse(_spoken(answer(question, model), model, word_s), media_type="application/x-ndjson")
+
+    async def pull(_request: Request) -> StreamingResponse:
+        steps: list[dict[str, Any]] = [{"status": "pulling manifest (simulated)"}, {"status": "success"}]
+        return StreamingResponse(iter([json.dumps(step) + "\n" for step in steps]), media_type="application/x-ndjson")
+
+    return Starlette(
+        routes=[
+            Route("/", home, methods=["GET", "HEAD"]),
+            Route("/api/version", version),
+            Route("/api/tags", tags),
+            Route("/api/chat", chat, methods=["POST"]),
+            Route("/api/generate", chat, methods=["POST"]),
+            Route("/api/pull", pull, methods=["POST"]),
+        ]
+    )
+
+
+async def _spoken(pieces: list[str], model: str, word_s: float) -> AsyncIterator[str]:
+    for piece in pieces:
+        yield _line(model, piece, done=False)
+        await asyncio.sleep(word_s)
+    yield _line(model, "", done=True)
+
+
+def _line(model: str, text: str, *, done: bool) -> str:
+    now = datetime.now(UTC).isoformat()
+    return (
+        json.dumps({"model": model, "created_at": now, "message": {"role": "assistant", "content": text}, "response": text, "done": done})
+        + "\n"
+    )
+
+
+def main() -> None:
+    """Serves until it is told to stop."""
+    import uvicorn
+
+    parser = argparse.ArgumentParser(description="A simulated Ollama server.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--model", default="gemma3:12b")
+    options = parser.parse_args()
+    uvicorn.run(application(options.model), host=options.host, port=options.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What supervisor runs for each kind of service. Pure: from the runbook, the settings and a release to descriptions."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from officeops.config import Config
+from officeops.errors import OfficeOpsError
+from officeops.runbook import Service
+from officeops.runbook.model import LocalProgram
+from officeops.stack.local.postgres import PostgresServer
+from officeops.stack.local.supervisor import Program
+
+_NAMED = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Places:
+    """A release, where it stands and where its packages are."""
+
+    sha: str
+    release: Path
+    venv: Path
+
+
+def port_of(config: Config, service: Service) -> int:
+    """The port that the service listens on."""
+    assert service.port is not None, "the runbook's check lets no service without one pass"
+    return int(getattr(config.settings, service.port.lower()))
+
+
+def database_server(config: Config) -> PostgresServer:
+    """The application's database server."""
+    settings = config.settings
+    name = config.runbook.database.service
+    return PostgresServer(name, settings.officeops_home / name, settings.postgres_port, settings.postgres_user, settings.postgres_password)
+
+
+def program(config: Config, name: str, places: Places) -> Program:
+    """How the service `name` runs on that release."""
+    service, settings = config.runbook.services[name], config.settings
+    port = port_of(config, service)
+    data = settings.officeops_home / name
+    if service.local is not None:
+        return app_program(config, name, service.local, places, port=port, stop_wait=service.stop_grace)
+    match service.kind:
+        case "postgres":
+            return database_server(config).program()
+        case "redis" if server := shutil.which("redis-server"):
+            argv = [server, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(data), "--appendonly", "yes"]
+        case "redis":
+            argv = [sys.executable, "-m", "officeops.stack.local.redis", "--port", str(port)]
+        case "ollama":
+            argv = [sys.executable, "-m", "officeops.stack.local.ollama", "--port", str(port), "--model", settings.ollama_model]
+        case _:
+            argv = [str(caddy()), "run", "--config", str(places.release / "caddy" / "Caddyfile"), "--adapter", "caddyfile"]
+    environment = _caddy_environment(config, port, data) if service.kind == "caddy" else {}
+    return Program(name, tuple(argv), data, environment, stop_wait=service.stop_grace)
+
+
+def app_program(config: Config, name: str, local: LocalProgram, places: Places, *, port: int = 0, stop_wait: float = 30) -> Program:
+    """A program of the release, with the placeholders of its command and environment filled in."""
+    values: dict[str, str | SecretStr] = {key: _plain(value) for key, value in config.settings}
+    values |= {"port": str(port), "caddy": str(caddy()), "python": sys.executable}
+    values |= {"sha": places.sha, "release": str(places.release), "venv": str(places.venv)}
+    return Program(
+        name,
+        tuple(_visible(filled(part, values)) for part in local.command),
+        places.release / local.directory,
+        {key: filled(text, values) for key, text in local.environment.items()},
+        stop_wait=stop_wait,
+    )
+
+
+def filled(text: str, values: Mapping[str, str | SecretStr]) -> str | SecretStr:
+    """`text` with each {name} replaced; a secret when any of the values is one."""
+    used = [values[name] for name in _NAMED.findall(text)]
+    clear = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}
+    result = _NAMED.sub(lambda found: clear[found[1]], text)
+    return SecretStr(result) if any(isinstance(value, SecretStr) for value in used) else result
+
+
+def _visible(part: str | SecretStr) -> str:
+    """Arguments are for everybody on the machine to see."""
+    if isinstance(part, SecretStr):
+        raise OfficeOpsError("A command of runbook.yaml has a secret among its arguments.", todo="Give it by `environment` instead.")
+    return part
+
+
+def _plain(value: object) -> str | SecretStr:
+    if isinstance(value, SecretStr):
+        return value
+    return " ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+
+
+def caddy() -> Path:
+    """The Caddy of this environment, or the one on PATH."""
+    ours = Path(sys.prefix) / "bin" / "caddy"
+    found = ours if ours.exists() else shutil.which("caddy")
+    if found is None:
+        raise OfficeOpsError("There is no caddy here.", todo="Run `make setup`.")
+    return Path(found)
+
+
+def _caddy_environment(config: Config, port: int, data: Path) -> dict[str, str | SecretStr]:
+    upstreams = {
+        name.upper(): f"127.0.0.1:{port_of(config, service)}" for name, service in config.runbook.services.items() if service.kind == "app"
+    }
+    return {
+        "SITE_ADDRESS": f":{port}",
+        "SITE_BIND": "127.0.0.1",
+        "CADDY_ADMIN": f"127.0.0.1:{config.settings.caddy_admin_port}",
+        "XDG_DATA_HOME": str(data),
+        "XDG_CONFIG_HOME": str(data),
+        **upstreams,
+    }

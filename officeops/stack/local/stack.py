@@ -1,0 +1,280 @@
+"""The embedded stack: supervisor runs the services, a release is a directory. See officeops/stack/port.py for what each verb promises."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from officeops.errors import OfficeOpsError, UsageError
+from officeops.process import Command, run
+from officeops.progress import Meter
+from officeops.stack.local import health, ports, programs
+from officeops.stack.local.releases import Releases
+from officeops.stack.local.supervisor import ProgramStatus, Supervisor
+from officeops.stack.port import DatabaseAddress, Health, LogLine, Release, ServiceStatus, State, Usage
+
+if TYPE_CHECKING:
+    from officeops.config import Config
+
+_STATES: dict[str, State] = {
+    "RUNNING": "running", "STARTING": "starting", "STOPPING": "stopping", "STOPPED": "stopped",
+    "BACKOFF": "restarting", "EXITED": "failed", "FATAL": "failed", "UNKNOWN": "failed",
+}  # fmt: skip
+_START_S = 60.0
+_MIGRATE_S = 3600.0
+_POLL_S = 0.05
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?")
+
+
+class LocalStack:
+    """The stack of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._home = config.settings.officeops_home
+        self._supervisor = Supervisor(self._home, "stack")
+        self._releases = Releases(self._home, config.settings.officeops_app, config.runbook.application.lock)
+
+    @property
+    def name(self) -> str:
+        return self._config.runbook.stack
+
+    def build(self, ref: str = "HEAD") -> Release:
+        self._prepare_home()
+        return self._releases.build(ref)
+
+    def uncommitted(self) -> int:
+        return self._releases.uncommitted()
+
+    def up(self, release: Release) -> None:
+        self._prepare_home()
+        self._apply(release)
+        services = self._config.runbook.services
+        meter = Meter("start", len(services), unit="services")
+        database = self._config.runbook.database.service
+        self._start_healthy(database, _START_S)
+        self._create_database()
+        self._record(release)
+        meter.add()
+        with ThreadPoolExecutor(len(services)) as pool:
+            # Migrating needs the database only; what the application asks at its start may need the new schema.
+            migrated = pool.submit(self.migrate, release)
+            begun = {
+                name: pool.submit(self._start_healthy, name, _START_S) for name in services if not self._waits(name) and name != database
+            }
+            migrated.result()
+            for future in begun.values():
+                future.result()
+                meter.add()
+        for name in self._in_order():
+            if name not in begun and name != database:
+                self._start_healthy(name, _START_S)
+                meter.add()
+        meter.finish()
+
+    def down(self) -> None:
+        for name in reversed(self._in_order()):
+            if self._supervisor.running:
+                self._supervisor.stop(name)
+        self._supervisor.shutdown()
+
+    def migrate(self, release: Release) -> None:
+        local = self._config.runbook.application.migrate
+        if local is None:
+            return
+        program = programs.app_program(self._config, "migrate", local, self._places(release.sha))
+        run(Command(program.argv, program.environment, cwd=program.cwd), timeout=_MIGRATE_S)
+
+    def services(self) -> list[ServiceStatus]:
+        known = {status.name: status for status in self._supervisor.status()}
+        names = list(self._config.runbook.services)
+        with ThreadPoolExecutor(len(names)) as pool:
+            return list(pool.map(lambda name: self._service(name, known.get(name)), names))
+
+    def start(self, service: str, *, timeout: float = _START_S) -> None:
+        self._require(service)
+        if not self._supervisor.running:
+            raise OfficeOpsError("The stack is not running.", todo="Start it with `officeops up`.")
+        self._start_healthy(service, timeout)
+
+    def stop(self, service: str) -> None:
+        self._require(service)
+        if self._supervisor.running:
+            self._supervisor.stop(service)
+
+    def restart(self, service: str, *, timeout: float = _START_S) -> None:
+        self.stop(service)
+        self.start(service, timeout=timeout)
+
+    def logs(self, service: str, *, since: datetime | None = None, tail: int | None = None) -> Iterator[LogLine]:
+        self._require(service)
+        lines: Iterator[LogLine] = chain.from_iterable(_lines(service, path) for path in self._log_files(service))
+        if since is not None:
+            lines = (line for line in lines if line.at >= since)
+        return iter(list(lines)[-tail:]) if tail else lines
+
+    def usage(self) -> list[Usage]:
+        import psutil
+
+        running = [status for status in self._supervisor.status() if status.pid]
+        families = {}
+        for status in running:
+            try:
+                process = psutil.Process(status.pid)
+                families[status.name] = [process, *process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+        for process in chain.from_iterable(families.values()):
+            _cpu(process)
+        time.sleep(0.2)
+        return [Usage(name, sum(map(_cpu, family)), sum(map(_memory, family))) for name, family in families.items()]
+
+    def database(self, name: str | None = None) -> DatabaseAddress:
+        settings = self._config.settings
+        return DatabaseAddress(
+            "127.0.0.1", settings.postgres_port, settings.postgres_user, settings.postgres_password, name or settings.postgres_db
+        )
+
+    def current_release(self) -> str | None:
+        try:
+            return str(json.loads((self._home / "release.json").read_text())["sha"])
+        except FileNotFoundError:
+            return None
+
+    def tool(self, argv: Sequence[str], *, files: Sequence[Path] = (), options: Mapping[str, str] | None = None) -> Command:  # noqa: ARG002 - files are reachable anyway
+        from officeops.stack.local.postgres import binaries
+
+        address = self.database()
+        environment: dict[str, str | SecretStr] = {
+            "PGHOST": address.host, "PGPORT": str(address.port), "PGUSER": address.user, "PGPASSWORD": address.password,
+            "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "officeops", "PGOPTIONS": " ".join(f"-c {key}={value}" for key, value in (options or {}).items()),
+        }  # fmt: skip
+        return Command((str(binaries() / argv[0]), *argv[1:]), environment)
+
+    def _prepare_home(self) -> None:
+        """Others may pass through (the database's account has to), and see nothing."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._home.chmod(0o711)
+
+    def _places(self, sha: str) -> programs.Places:
+        return programs.Places(sha, self._releases.path(sha), self._releases.venv(sha))
+
+    def _apply(self, release: Release) -> None:
+        programs.database_server(self._config).initialise()
+        places = self._places(release.sha)
+        described = [programs.program(self._config, name, places) for name in self._config.runbook.services]
+        for program in described:
+            program.cwd.mkdir(parents=True, exist_ok=True)
+        self._supervisor.apply(described)
+
+    def _record(self, release: Release) -> None:
+        path = self._home / "release.json"
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps({"sha": release.sha, "since": datetime.now(UTC).isoformat()}))
+        temporary.rename(path)
+
+    def _create_database(self) -> None:
+        from officeops.postgres import databases
+
+        address = self.database()
+        with databases.maintenance(address, application="officeops up") as connection:
+            if not databases.exists(connection, address.database):
+                databases.create_like(connection, address.database, None)
+
+    def _start_healthy(self, name: str, timeout: float) -> None:
+        service = self._config.runbook.services[name]
+        if self._supervisor.status_of(name).state == "STOPPED":
+            assert service.port is not None
+            ports.require_free(programs.port_of(self._config, service), service.port, name)
+            if service.kind == "caddy":
+                ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name)
+        self._supervisor.start(name)
+        deadline = time.monotonic() + timeout
+        while why := self._problem(name):
+            if time.monotonic() > deadline:
+                raise OfficeOpsError(
+                    f"{name} is not healthy after {timeout:.0f} s: {why}.",
+                    state="Its last words:\n" + self._supervisor.last_words(name) + "\n",
+                    todo=f"See `officeops logs {name}`; then `officeops up` again.",
+                )
+            time.sleep(_POLL_S)
+
+    def _problem(self, name: str) -> str:
+        service = self._config.runbook.services[name]
+        return health.problem(service, programs.port_of(self._config, service), self._config.settings)
+
+    def _service(self, name: str, status: ProgramStatus | None) -> ServiceStatus:
+        if status is None:
+            return ServiceStatus(name, "stopped", "unknown", 0, None, None)
+        state = _STATES[status.state]
+        why = self._problem(name) if state in ("running", "starting") else ""
+        well: Health = "unknown" if state not in ("running", "starting") else "unhealthy" if why else "healthy"
+        release = self.current_release() if self._config.runbook.services[name].kind == "app" else None
+        return ServiceStatus(name, state, well, status.restarts, release, status.started_at, why or status.detail)
+
+    def _waits(self, name: str) -> bool:
+        return bool(self._config.runbook.services[name].depends_on)
+
+    def _in_order(self) -> list[str]:
+        """Services, each behind what it depends on."""
+        services = self._config.runbook.services
+        ordered: list[str] = []
+
+        def visit(name: str) -> None:
+            for other in services[name].depends_on:
+                visit(other)
+            if name not in ordered:
+                ordered.append(name)
+
+        for name in services:
+            visit(name)
+        return ordered
+
+    def _require(self, service: str) -> None:
+        if service not in self._config.runbook.services:
+            raise UsageError(f"There is no service {service!r}.", todo=f"The runbook has {', '.join(self._config.runbook.services)}.")
+
+    def _log_files(self, service: str) -> list[Path]:
+        newest = self._supervisor.log(service)
+        rotated = sorted(newest.parent.glob(f"{newest.name}.*"), key=lambda path: int(path.suffix[1:]), reverse=True)
+        return [path for path in [*rotated, newest] if path.exists()]
+
+
+def _lines(service: str, path: Path) -> Iterator[LogLine]:
+    """A line's time is the one it begins with; a line without has that of the line before it, the first ones that of the file's birth."""
+    at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    with path.open(errors="replace") as file:
+        for line in file:
+            found = _STAMP.search(line[:40])
+            if found:
+                at = datetime.fromisoformat(found[0].replace(",", ".")).replace(tzinfo=UTC)
+            yield LogLine(service, at, line.rstrip("\n"))
+
+
+def _cpu(process: object) -> float:
+    import psutil
+
+    assert isinstance(process, psutil.Process)
+    try:
+        return process.cpu_percent() / 100
+    except psutil.Error:
+        return 0.0
+
+
+def _memory(process: object) -> int:
+    import psutil
+
+    assert isinstance(process, psutil.Process)
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
