@@ -16,7 +16,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -98,6 +98,7 @@ class Backup:
         self._fingerprint: Fingerprint | None = None
         self._plain: dict[str, StoredObject] = {}
         self.outcomes = {target: Outcome() for target in site.targets}
+        self._failures: dict[str, str] = {}
         self._manifest: Manifest | None = None
         self._open = ExitStack()
         self._cancelled = threading.Event()
@@ -152,7 +153,8 @@ class Backup:
 
     def fingerprint(self) -> Fingerprint:
         """Rows and checksums of everything, on the snapshot that is dumped."""
-        with joined(self._site.stack.database(), self._held(), application=self._label) as connection:
+        held = self._held()
+        with self._stage("fingerprint"), joined(self._site.stack.database(), held, application=self._label) as connection:
             self._fingerprint = take(connection)
         return self._fingerprint
 
@@ -205,9 +207,10 @@ class Backup:
         failed = {target: outcome for target, outcome in self.outcomes.items() if not outcome.published}
         if failed:
             good = [target for target in self.outcomes if target not in failed]
+            why = [f"{stage}: {error}" for stage, error in self._failures.items()]
+            why += [f"{target}: {outcome.error}" for target, outcome in failed.items() if outcome.error]
             raise BackupError(
-                f"The backup {self.id} failed: "
-                + "; ".join(f"{target}: {outcome.error or 'not every part was made'}" for target, outcome in failed.items()),
+                f"The backup {self.id} failed in {'; '.join(why) or 'a step that did not run'}",
                 state=f"It is complete and verified in {', '.join(good)}."
                 if good
                 else "Nothing was published and what was stored is removed.",
@@ -238,7 +241,8 @@ class Backup:
         put: dict[str, Callable[[Iterator[bytes]], ObjectInfo]] = {
             target: partial(store.put, key, estimate=estimate) for target, store in missing.items()
         }
-        results = broadcast(encoded, put)
+        with self._stage(name):
+            results = broadcast(encoded, put)
         meter.finish()
         self._plain[name] = StoredObject(
             key=key, bytes=stored.bytes, sha256=stored.sha256, plain_bytes=plain.bytes, plain_sha256=plain.sha256
@@ -259,6 +263,16 @@ class Backup:
                 self.outcomes[target].objects[name], self.outcomes[target].error = result, None
         if failures:
             raise TargetError(failures, name)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Remembers the last failure of a stage, for the report; a later success takes it back."""
+        try:
+            yield
+        except Exception as error:
+            self._failures[name] = str(error)
+            raise
+        self._failures.pop(name, None)
 
     def _unless_cancelled(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:

@@ -123,6 +123,11 @@ class Restore:
         self.beside.drop()
         self.site.ledger.end(self.operation, "undone", str(error))
 
+    def abandon(self) -> None:
+        """Nothing is swapped: the restored database goes, and it was only a rehearsal."""
+        self.beside.drop()
+        self.site.ledger.end(self.operation, "undone", "A dry run.")
+
 
 class Undo:
     """The database that the last restore set aside becomes the live one again; the restored one is set aside."""

@@ -44,7 +44,7 @@ def _redis(port: int, timeout: float) -> str:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout) as connection:
             connection.settimeout(timeout)
-            connection.sendall(b"PING\r\n")
+            connection.sendall(b"*1\r\n$4\r\nPING\r\n")
             reply = connection.recv(64)
     except OSError as error:
         return str(error)

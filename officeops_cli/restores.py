@@ -1,0 +1,116 @@
+"""restore, drill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from officeops.errors import RefusedError, UsageError
+from officeops.site import open_site
+from officeops_cli import console
+from officeops_cli.options import Folder, Json, Offline, Wait, Yes
+
+if TYPE_CHECKING:
+    from flows.restore import Restored
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(restore)
+    app.command()(drill)
+
+
+def restore(
+    backup: Annotated[str | None, typer.Argument(help="Id of a backup, `latest`, or a dump file (.sql, .dump; .gz, .zst, .age).")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="The database that the last restore set aside becomes the live one again.")] = False,
+    target: Annotated[str | None, typer.Option(help="Take the backup from this target.")] = None,
+    identity: Annotated[Path | None, typer.Option(help="File with the age secret key.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Restore beside the live database and compare; swap nothing.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    offline: Offline = False,
+    wait: Wait = 0,
+    folder: Folder = None,
+) -> None:
+    """Restores beside the live database, compares, and swaps. The previous database stays; --undo swaps back."""
+    from officeops_cli.runs import recorded
+
+    if (backup is None) != undo:
+        raise UsageError("Name a backup to restore, or --undo.", todo="`officeops backups` lists them.")
+    site = open_site(folder)
+    if not dry_run:
+        _confirm(
+            f"{'Undo the last restore of' if undo else 'Replace the live data of'} {site.config.runbook.title}{'' if undo else f' by {backup}'}?",
+            yes=yes,
+        )
+    with recorded(site.config, offline=offline, wait_minutes=wait):
+        from flows import restore as flow
+
+        if undo:
+            done = flow.restore_undo(flow.UndoOptions(wait_minutes=wait))
+        else:
+            done = flow.restore(
+                flow.RestoreOptions(
+                    backup=str(backup),
+                    target=target,
+                    identity=identity.absolute() if identity else None,
+                    dry_run=dry_run,
+                    wait_minutes=wait,
+                )
+            )
+    _show(done, as_json=as_json)
+
+
+def drill(
+    backup: Annotated[str, typer.Argument(help="Id of a backup, or `latest`.")] = "latest",
+    target: Annotated[str | None, typer.Option(help="Take the backup from this target.")] = None,
+    as_json: Json = False,
+    offline: Offline = False,
+    wait: Wait = 0,
+    folder: Folder = None,
+) -> None:
+    """Proves a backup: restored into a scratch database, compared, checked, dropped."""
+    from officeops_cli.runs import recorded
+
+    site = open_site(folder)
+    with recorded(site.config, offline=offline, wait_minutes=wait):
+        from flows.restore import DrillOptions, restore_drill
+
+        done = restore_drill(DrillOptions(backup=backup, target=target, wait_minutes=wait))
+    _show(done, as_json=as_json)
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    import sys
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise RefusedError(f"{question} Nobody is here to answer.", state="Nothing was changed.", todo="Add --yes.")
+    if not typer.confirm(question, err=True):
+        raise RefusedError("Not confirmed.", state="Nothing was changed.")
+
+
+def _show(done: Restored, *, as_json: bool) -> None:
+    if as_json:
+        console.print_json_object(
+            {
+                "id": done.source,
+                "ok": True,
+                "tables": {
+                    name: {"rows": check.rows, "expected_rows": check.expected, "match": check.match} for name, check in done.tables.items()
+                },
+                "seconds": round(done.seconds, 3),
+                "previous_database": done.previous,
+            }
+        )
+        return
+    rows = sum(check.rows for check in done.tables.values())
+    equal = all(check.expected is not None for check in done.tables.values()) and done.tables
+    console.out.print(
+        f"[green]✓[/] {done.source} in {console.duration(done.seconds)}: {len(done.tables)} tables, {rows:,} rows{', fingerprints equal' if equal else ''}"
+    )
+    if done.previous:
+        console.out.print(f"  The previous database is kept as {done.previous}; `officeops restore --undo` swaps back.")

@@ -1,0 +1,49 @@
+"""Running a flow in the command's own process, recorded on the Prefect server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+
+from deployments.control_plane import api_url, client_environment
+from officeops.config import Config
+from officeops.errors import OfficeOpsError
+from officeops.lock import LockedError, lock_holder
+from officeops_cli.console import progress_bars
+
+_ANSWER_S = 2.0
+
+
+@contextmanager
+def recorded(config: Config, *, offline: bool, wait_minutes: float = 0) -> Iterator[None]:
+    """The block's flows are recorded on the server, or with `offline` on a private one that is gone afterwards.
+
+    Raises LockedError at once when somebody else changes the stack and nothing is waited for; OfficeOpsError when the server does not answer.
+    """
+    holder = lock_holder(config.settings.officeops_home, config.runbook.stack)
+    if holder is not None and not wait_minutes:
+        raise LockedError(config.runbook.stack, holder)
+    os.environ.update(client_environment(config, offline=offline))
+    os.environ["OFFICEOPS_DIR"] = str(config.folder)
+    if not offline:
+        require_server(config)
+    from prefect import tags
+
+    with tags("officeops", f"stack:{config.runbook.stack}"), progress_bars():
+        yield
+
+
+def require_server(config: Config) -> None:
+    """Raises OfficeOpsError unless the Prefect server answers within two seconds."""
+    url = api_url(config.settings)
+    try:
+        httpx.get(f"{url}/health", timeout=_ANSWER_S).raise_for_status()
+    except httpx.HTTPError as error:
+        raise OfficeOpsError(
+            f"The Prefect server at {url} does not answer ({type(error).__name__}), so this run could not be recorded.",
+            state="Nothing was changed.",
+            todo="Start it with `officeops up`, or add --offline to run without it.",
+        ) from error

@@ -1,0 +1,132 @@
+"""up, down, status: the stack and its control plane."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from officeops.settings.generate import ensure_env
+from officeops.site import Site, open_site
+from officeops_cli import console
+from officeops_cli.options import Folder, Json
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(logs)
+
+
+def up(
+    ref: Annotated[str, typer.Argument(help="Commit, tag or branch to run.")] = "HEAD",
+    folder: Folder = None,
+    control_plane: Annotated[bool, typer.Option(help="Also the Prefect server, a worker and the deployments.")] = True,
+) -> None:
+    """Starts everything and waits until it is healthy. Makes .env, with secrets of its own, when there is none."""
+    from officeops.config import find_folder
+
+    generated = ensure_env(find_folder(folder))
+    if generated:
+        console.err.print(f"Generated in .env: {', '.join(generated)}")
+    site = open_site(folder)
+    with site.locked("up"), console.progress_bars():
+        release = site.stack.build(ref)
+        site.stack.up(release)
+    console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {release.sha[:10]} at {address(site)}")
+    if control_plane:
+        from deployments import control_plane as plane
+
+        plane.up(site.config)
+        console.err.print(f"[green]✓[/] Prefect answers at {plane.ui_url(site.config.settings)} (log in with PREFECT_AUTH_STRING of .env)")
+
+
+def down(folder: Folder = None) -> None:
+    """Stops everything; data stays."""
+    from deployments import control_plane as plane
+
+    site = open_site(folder)
+    with site.locked("down"):
+        plane.down(site.config)
+        site.stack.down()
+    console.err.print("[green]✓[/] Nothing of it runs any more. The data is kept.")
+
+
+def status(as_json: Json = False, folder: Folder = None) -> None:
+    """What runs, how it is, when it was backed up."""
+    site = open_site(folder)
+    found = collect(site)
+    if as_json:
+        console.print_json_object(found)
+    else:
+        _show(site, found)
+
+
+def collect(site: Site) -> dict[str, Any]:
+    """The contract's object."""
+    from officeops.backups.catalogue import entries
+    from officeops.postgres.facts import database_facts
+
+    services = site.stack.services()
+    known = entries(site)
+    newest = known[0] if known else None
+    release = site.stack.current_release()
+    return {
+        "stack": site.name,
+        "release": {"sha": release, "revision": None, "deployed_at": None, "colour": None} if release else None,
+        "services": [
+            {
+                "name": one.name,
+                "state": one.state,
+                "health": one.health,
+                "restarts": one.restarts,
+                "release": one.release,
+                "detail": one.detail,
+            }
+            for one in services
+        ],
+        "database": database_facts(site),
+        "last_backup": {"id": newest.id, "at": newest.at, "verified": newest.verified} if newest else None,
+        "alerts": [],
+    }
+
+
+def address(site: Site) -> str:
+    """Where people find the application."""
+    return f"http://localhost:{site.config.settings.http_port}"
+
+
+def _show(site: Site, found: dict[str, Any]) -> None:
+    table = Table(title=f"{site.config.runbook.title} — {address(site)}", title_justify="left")
+    for heading in ("service", "state", "health", "restarts", "release", ""):
+        table.add_column(heading)
+    colours = {"healthy": "green", "unhealthy": "red", "running": "green", "stopped": "yellow", "failed": "red"}
+    for service in found["services"]:
+        marked = [f"[{colours.get(service[key], 'white')}]{service[key]}[/]" for key in ("state", "health")]
+        table.add_row(service["name"], *marked, str(service["restarts"]), (service["release"] or "")[:10], service["detail"])
+    console.out.print(table)
+    last, database = found["last_backup"], found["database"]
+    if database:
+        console.out.print(f"database {console.size(database['size_bytes'])}, schema revision {database['revision']}")
+    console.out.print(
+        f"last backup {last['id']} ({'verified' if last['verified'] else 'NOT verified'})" if last else "no backup yet: `officeops backup`"
+    )
+
+
+def logs(
+    service: Annotated[str, typer.Argument(help="Name of a service.")],
+    tail: Annotated[int, typer.Option(help="The last N lines.")] = 100,
+    as_json: Json = False,
+    folder: Folder = None,
+) -> None:
+    """What a service printed last."""
+    lines = list(open_site(folder).stack.logs(service, tail=tail))
+    if as_json:
+        console.print_json_object({"service": service, "lines": [{**asdict(line), "at": line.at.isoformat()} for line in lines]})
+    else:
+        for line in lines:
+            console.out.print(line.text, markup=False, soft_wrap=True)

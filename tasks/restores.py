@@ -1,0 +1,125 @@
+"""The steps of a restore and of a drill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from officeops.backups.catalogue import find
+from officeops.backups.manifest import Manifest
+from officeops.backups.objects import load_manifest
+from officeops.errors import OfficeOpsError, UsageError
+from officeops.restores.beside import Beside, TableCheck
+from officeops.restores.restore import Swap
+from officeops.restores.source import BackupSource, FileSource, Source
+from officeops.site import Site
+from tasks import reporting
+from tasks.steps import step
+
+
+@step("find the backup", retries=2)
+def find_source(site: Site, backup: str, *, target: str | None, identity: Path | None) -> Source:
+    """The backup of an id (in `target`, or the first that has it whole), or a dump file by its path."""
+    key = identity or site.config.settings.backup_age_identity_file
+    path = Path(backup).expanduser()
+    if "/" in backup or path.suffix or path.is_file():
+        if not path.is_file():
+            raise UsageError(f"There is no file {backup!r}.", state="Nothing was changed.", todo="`officeops backups` lists backups by id.")
+        return FileSource(path.absolute(), key)
+    return find_backup(site, backup, target=target, identity=key)
+
+
+def find_backup(site: Site, backup: str, *, target: str | None, identity: Path | None) -> BackupSource:
+    """A backup in the first target that answers with its manifest."""
+    entry = find(site, backup)
+    copies = [copy for copy in entry.copies if target in (None, copy.target) and not copy.problem]
+    failures = []
+    for copy in copies:
+        store = site.targets.get(copy.target)
+        if store is None:
+            failures.append(OfficeOpsError(f"{copy.target} is not in BACKUP_TARGETS"))
+            continue
+        try:
+            manifest: Manifest = load_manifest(store, site.name, entry.id)
+        except OfficeOpsError as error:
+            failures.append(error)
+            continue
+        return BackupSource(store, manifest, identity)
+    why = "; ".join(map(str, failures)) or f"no whole copy{f' in {target}' if target else ''}"
+    error = OfficeOpsError(f"The backup {entry.id} cannot be read: {why}.", state="Nothing was changed.")
+    error.transient = any(failure.transient for failure in failures)
+    raise error
+
+
+@step("check preconditions", retries=2)
+def check(beside: Beside) -> None:
+    """Version, extensions, disk."""
+    beside.check()
+
+
+@step("fetch and decode", retries=2)
+def fetch(beside: Beside) -> None:
+    """Checked to the last byte."""
+    beside.fetch()
+
+
+@step("load", retries=1)
+def load(beside: Beside) -> None:
+    """Into a database of its own."""
+    beside.load()
+
+
+@step("compare fingerprints", retries=1)
+def compare(beside: Beside) -> Mapping[str, TableCheck]:
+    """With what was backed up."""
+    return beside.compare()
+
+
+@step("check heaps and indexes")
+def check_structure(beside: Beside) -> None:
+    """amcheck."""
+    beside.check_structure()
+
+
+@step("ask the smoke queries")
+def smoke(beside: Beside) -> None:
+    """Those of the runbook."""
+    beside.smoke()
+
+
+@step("gather statistics")
+def analyze(beside: Beside) -> None:
+    """For the planner."""
+    beside.analyze()
+
+
+@step("stop the writers")
+def stop_writers(swap: Swap) -> None:
+    """Those that run."""
+    swap.stop_writers()
+
+
+@step("swap the databases")
+def swap_databases(swap: Swap) -> None:
+    """In one transaction."""
+    swap.swap()
+
+
+@step("start the writers")
+def start_writers(swap: Swap) -> None:
+    """And wait until they are healthy."""
+    swap.start_writers()
+
+
+@step("report")
+def report_restore(site: Site, title: str, source: str, tables: Mapping[str, TableCheck], *, done: str, seconds: float) -> None:
+    """What was restored, for people."""
+    total = sum(check.rows for check in tables.values())
+    text = f"## {title}\nFrom `{source}` in {seconds:.1f} s: {len(tables)} tables, {total:,} rows.\n\n{done}\n"
+    reporting.report(title, site.name, text, description=f"{title} from {source}")
+    rows = [
+        {"table": name, "rows": check.rows, "expected": check.expected, "equal": check.match} for name, check in list(tables.items())[:200]
+    ]
+    reporting.table(
+        f"{title}-tables", site.name, rows, description="Tables and their rows" + (" (the first 200)" if len(tables) > 200 else "")
+    )
