@@ -46,7 +46,9 @@ def client_environment(config: Config, *, offline: bool = False) -> dict[str, st
     """What a process needs in its environment before it imports Prefect. offline: a private server of its own, in memory of this run."""
     common = {
         "PREFECT_HOME": str(_home(config)),
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        # Everything is kept on the server; the terminal is for the command's own words.
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_CLI_PROMPT": "false",
@@ -170,7 +172,7 @@ def _programs(config: Config) -> list[Program]:
     settings, home = config.settings, _home(config)
     home.mkdir(parents=True, exist_ok=True)
     prefect = str(Path(sys.prefix) / "bin" / "prefect")
-    client: dict[str, str | SecretStr] = {**client_environment(config), "PREFECT_LOGGING_LEVEL": "INFO", "TZ": settings.tz}
+    client: dict[str, str | SecretStr] = {**client_environment(config), "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO", "TZ": settings.tz}
     client["PREFECT_API_AUTH_STRING"] = settings.prefect_auth_string
     password = settings.prefect_postgres_password.get_secret_value()
     server: dict[str, str | SecretStr] = {

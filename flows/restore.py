@@ -13,7 +13,7 @@ from flows.naming import named
 from officeops.clock import utc_now
 from officeops.restores.beside import Beside, TableCheck
 from officeops.restores.drill import Drill
-from officeops.restores.restore import Restore, Swap, Undo
+from officeops.restores.restore import Restore, Undo
 from officeops.restores.source import BackupSource
 from tasks import restores as steps
 from tasks.site import at_work
@@ -72,7 +72,11 @@ def restore(options: RestoreOptions) -> Restored:
                 run.abandon()
             else:
                 steps.analyze(run.beside)
-                exchange(run.swap)
+                steps.stop_writers(run.swap)
+                steps.swap_databases(run.swap)
+                steps.ask_live(run.swap)
+                steps.start_writers(run.swap)
+                run.swap.finish()
         done = Restored(source.label, tables, (utc_now() - began).total_seconds(), run.swap.previous)
         outcome = (
             f"The previous database is `{done.previous}`; `officeops restore --undo` swaps back."
@@ -94,7 +98,10 @@ def restore_undo(options: UndoOptions | None = None) -> Restored:
     began, options = utc_now(), options or UndoOptions()
     with at_work("undo of a restore", wait_minutes=options.wait_minutes) as site:
         with Undo.begin(site) as run:
-            exchange(run.swap)
+            steps.stop_writers(run.swap)
+            steps.swap_databases(run.swap)
+            steps.start_writers(run.swap)
+            run.swap.finish()
         done = Restored(run.swap.candidate, {}, (utc_now() - began).total_seconds(), run.swap.previous)
         steps.report_restore(
             site, "restore", done.source, {}, done=f"It is live again; the other is `{done.previous}`.", seconds=done.seconds
@@ -131,11 +138,3 @@ def load_and_compare(beside: Beside) -> Mapping[str, TableCheck]:
     tables = steps.compare(beside)
     steps.smoke(beside)
     return tables
-
-
-def exchange(swap: Swap) -> None:
-    """The moment without writers."""
-    steps.stop_writers(swap)
-    steps.swap_databases(swap)
-    steps.start_writers(swap)
-    swap.finish()

@@ -99,8 +99,10 @@ def backups(as_json: Json = False, folder: Folder = None) -> None:
     from officeops.clock import parse_iso
 
     table = Table()
-    for heading in ("backup", "made", "kind", "size", "verified", "drilled", "targets", ""):
-        table.add_column(heading)
+    for heading in ("backup", "made", "kind", "size", "verified", "drilled"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("targets", overflow="fold")
+    table.add_column("")
     zone = site.config.settings.zone
     for entry in known:
         drilled = f"{parse_iso(entry.drilled_at).astimezone(zone):%Y-%m-%d %H:%M}" if entry.drilled_at else "[yellow]never[/]"

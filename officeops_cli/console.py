@@ -14,8 +14,9 @@ from rich.markup import escape
 from officeops.errors import OfficeOpsError
 from officeops.progress import Step, shown_by
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+_WIDE = 200  # into a file or a pipe nothing is cut or folded
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDE)
 
 
 def print_json_object(value: dict[str, Any]) -> None:
@@ -26,11 +27,11 @@ def print_json_object(value: dict[str, Any]) -> None:
 
 def show_error(error: OfficeOpsError) -> None:
     """What happened, what state things are in, what to do next."""
-    err.print(f"[bold red]✗[/] {escape(error.what)}")
+    err.print(f"[bold red]✗[/] {escape(error.what)}", soft_wrap=True)
     if error.state:
-        err.print(f"  {escape(error.state.strip())}")
+        err.print(f"  {escape(error.state.strip())}", soft_wrap=True)
     if error.todo:
-        err.print(f"  [bold]→[/] {escape(error.todo)}")
+        err.print(f"  [bold]→[/] {escape(error.todo)}", soft_wrap=True)
 
 
 def size(count: float) -> str:

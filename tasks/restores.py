@@ -105,6 +105,12 @@ def swap_databases(swap: Swap) -> None:
     swap.swap()
 
 
+@step("ask the live database")
+def ask_live(swap: Swap) -> None:
+    """The runbook's questions, before anybody writes."""
+    swap.ask()
+
+
 @step("start the writers")
 def start_writers(swap: Swap) -> None:
     """And wait until they are healthy."""

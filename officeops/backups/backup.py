@@ -159,7 +159,9 @@ class Backup:
         return self._fingerprint
 
     def complete_targets(self) -> list[str]:
-        """Targets that took every object."""
+        """Targets that took every object of a backup that has its fingerprint: those that can be read back and published."""
+        if self._fingerprint is None:
+            return []
         return [target for target, outcome in self.outcomes.items() if outcome.objects.keys() == {"database", "globals"}]
 
     def verify(self, target: str) -> None:

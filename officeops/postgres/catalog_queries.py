@@ -13,21 +13,21 @@ def _not_of_an_extension(catalog: str, oid: str) -> str:
 
 # (qualified name, query for its count and checksum); "the row.*" stays the row even where a column has the alias' name
 TABLES = f"""
-SELECT format('%I.%I', n.nspname, c.relname),
+SELECT format('%I.%I', n.nspname, c.relname) AS name,
        format('SELECT count(*), coalesce(sum(hashtextextended(("the row".*)::text, 0)), 0) FROM ONLY %I.%I AS "the row"',
               n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}
   AND {_not_of_an_extension("pg_class", "c.oid")}
-ORDER BY 1 COLLATE "C"
+ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
 """.encode()
 
 SEQUENCES = f"""
-SELECT format('%I.%I', n.nspname, c.relname), format('SELECT last_value, is_called FROM %I.%I', n.nspname, c.relname)
+SELECT format('%I.%I', n.nspname, c.relname) AS name, format('SELECT last_value, is_called FROM %I.%I', n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_OURS}
   AND {_not_of_an_extension("pg_class", "c.oid")}
-ORDER BY 1 COLLATE "C"
+ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
 """.encode()
 
 SCHEMA = f"""
@@ -113,7 +113,7 @@ WITH thing(kind, name, owner, acl) AS (
     UNION ALL
     SELECT 'large object', m.oid::text, m.lomowner, coalesce(m.lomacl, acldefault('L', m.lomowner)) FROM pg_largeobject_metadata m
     UNION ALL
-    SELECT 'default ' || d.defaclobjtype, coalesce(n.nspname, '*'), d.defaclrole, d.defaclacl
+    SELECT 'default ' || d.defaclobjtype::text, coalesce(n.nspname, '*'), d.defaclrole, d.defaclacl
     FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
 ), line(text) AS (
     SELECT format('%s %s belongs to %I', kind, name, pg_get_userbyid(owner)) FROM thing
@@ -122,7 +122,7 @@ WITH thing(kind, name, owner, acl) AS (
                   a.privilege_type, a.is_grantable)
     FROM thing, aclexplode(acl) AS a
 )
-SELECT DISTINCT text COLLATE "C" FROM line ORDER BY 1
+SELECT text FROM line GROUP BY text ORDER BY text COLLATE "C"
 """
 
 # Roles that a restore needs to find: owners and grantees of anything in this database (nothing is recorded of the first superuser)

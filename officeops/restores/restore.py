@@ -54,7 +54,7 @@ class Swap:
         return [service.name for service in self.site.stack.services() if service.name in writes and service.state != "stopped"]
 
     def swap(self) -> None:
-        """The candidate is live; what was live has a name of its own. Asked the runbook's questions under its new name."""
+        """The candidate is live; what was live has a name of its own."""
         with self._maintenance() as connection:
             live_exists = databases.exists(connection, self.live)
             self.previous = self._aside if live_exists else None
@@ -64,6 +64,9 @@ class Swap:
             renames = [(self.live, self._aside)] if live_exists else []
             databases.rename_all(connection, [*renames, (self.candidate, self.live)])
         self._swapped = True
+
+    def ask(self) -> None:
+        """The runbook's questions, to the live database under its own name. Raises OfficeOpsError naming the one without an answer."""
         ask(self.site, self.live, application=f"officeops {self.operation}")
 
     def start_writers(self) -> None:

@@ -1,0 +1,51 @@
+# `make demo` and `make test` do all the set-up on a fresh machine. Python 3.11 or later, make and git are all they need.
+PYTHON ?= python3
+V := .venv/bin
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.installed ## The virtualenv and the pinned packages
+
+# uv comes first, from its own lines of the lock file; it then installs the rest in seconds.
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(V)/python || $(PYTHON) -m venv .venv
+	awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.txt
+	$(V)/python -m pip install --quiet --require-hashes --disable-pip-version-check -r .venv/uv.txt
+	$(V)/uv pip sync --quiet --require-hashes requirements.lock
+	$(V)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup ## The whole of it once: an office, a backup, a drill, a restore
+	$(V)/officeops demo
+
+up: setup ## Start the stack and Prefect
+	$(V)/officeops up
+
+down: setup ## Stop everything; data is kept
+	$(V)/officeops down
+
+test: setup ## Everything that the tests need, then pytest
+	$(V)/pytest $(TESTS)
+
+lint: setup ## ruff, mypy --strict on officeops, the import contract
+	$(V)/ruff check .
+	$(V)/ruff format --check .
+	$(V)/mypy
+	$(V)/lint-imports
+
+shell-db: setup ## psql in the application's database
+	@$(V)/officeops shell-db
+
+ui: setup ## Where the Prefect UI is, and how to log in
+	@$(V)/officeops ui
+
+bench: setup ## Measure: backup and restore against what they replace
+	$(V)/python benchmarks/backup.py
+
+lock: setup ## Renew requirements.lock within the ranges of pyproject.toml
+	$(V)/uv pip compile --extra dev --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements.lock
+
+.PHONY: help setup demo up down test lint shell-db ui bench lock
