@@ -7,7 +7,7 @@ from uuid import UUID
 
 from prefect.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.blocks.fields import SecretDict
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
 from prefect.client.orchestration import get_client
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.events import ResourceSpecification
