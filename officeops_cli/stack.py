@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from officeops.config import find_folder
 from officeops.settings.generate import ensure_env
 from officeops.site import Site, open_site
+from officeops.stack import Release
 from officeops_cli import console
 from officeops_cli.options import Folder, Json
 
@@ -20,6 +25,8 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
     app.command()(status)
     app.command()(logs)
+    app.command()(ui)
+    app.command("shell-db")(shell_db)
 
 
 def up(
@@ -28,21 +35,30 @@ def up(
     control_plane: Annotated[bool, typer.Option(help="Also the Prefect server, a worker and the deployments.")] = True,
 ) -> None:
     """Starts everything and waits until it is healthy. Makes .env, with secrets of its own, when there is none."""
-    from officeops.config import find_folder
-
     generated = ensure_env(find_folder(folder))
     if generated:
         console.err.print(f"Generated in .env: {', '.join(generated)}")
-    site = open_site(folder)
-    with site.locked("up"), console.progress_bars():
-        release = site.stack.build(ref)
-        site.stack.up(release)
-    console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {release.sha[:10]} at {address(site)}")
-    if control_plane:
-        from deployments import control_plane as plane
+    start(open_site(folder), ref, with_control_plane=control_plane)
 
-        plane.up(site.config)
-        console.err.print(f"[green]✓[/] Prefect answers at {plane.ui_url(site.config.settings)} (log in with PREFECT_AUTH_STRING of .env)")
+
+def start(site: Site, ref: str, *, with_control_plane: bool) -> Release:
+    """The stack and the control plane, at the same time: neither needs the other."""
+    from deployments import control_plane as plane
+
+    with site.locked("up"), console.progress_bars(), ThreadPoolExecutor(1) as pool:
+        release = site.stack.build(ref)
+        if left_out := site.stack.uncommitted():
+            console.err.print(f"[yellow]![/] {left_out} uncommitted files are not in the release: a release is a commit.")
+        context = copy_context()
+        prefect = pool.submit(context.run, plane.up, site.config) if with_control_plane else None
+        site.stack.up(release)
+        changes = prefect.result() if prefect else []
+    console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {release.sha[:10]} at {address(site)}")
+    if prefect:
+        for change in changes:
+            console.err.print(f"  {change}")
+        console.err.print(f"[green]✓[/] Prefect answers at {plane.ui_url(site.config.settings)} (`officeops ui` says how to log in)")
+    return release
 
 
 def down(folder: Folder = None) -> None:
@@ -130,3 +146,20 @@ def logs(
     else:
         for line in lines:
             console.out.print(line.text, markup=False, soft_wrap=True)
+
+
+def ui(folder: Folder = None) -> None:
+    """Where the Prefect UI is, and what it asks for."""
+    from deployments.control_plane import ui_url
+
+    settings = open_site(folder).config.settings
+    console.out.print(f"{ui_url(settings)}\nauthentication string: {settings.prefect_auth_string.get_secret_value()}", soft_wrap=True)
+
+
+def shell_db(folder: Folder = None) -> None:
+    """psql in the application's database."""
+    from officeops.postgres.tools import connection_string
+
+    site = open_site(folder)
+    command = site.stack.tool(["psql", "-d", connection_string(site.config.settings.postgres_db)])
+    os.execve(command.argv[0], command.argv, {**os.environ, **command.environment()})  # noqa: S606 - psql takes over the terminal

@@ -146,8 +146,10 @@ def _crossed(runbook: Runbook) -> Iterator[tuple[Location, str, str]]:
                     yield (*here, part), "nothing", "an app says how it runs and how it is asked"
         if service.local is not None:
             yield from _unknown_placeholders((*here, "local"), service.local)
-    if runbook.application.migrate is not None:
-        yield from _unknown_placeholders(("application", "migrate"), runbook.application.migrate)
+    for name in ("migrate", "seed"):
+        program = getattr(runbook.application, name)
+        if program is not None:
+            yield from _unknown_placeholders(("application", name), program)
     yield from _circles(runbook)
     for kind in ("caddy", "postgres"):
         having = [name for name, service in runbook.services.items() if service.kind == kind]

@@ -50,6 +50,7 @@ class Application(Part):
 
     lock: str = Field("requirements.lock", description="Pinned Python packages, inside the release; its hash names the virtualenv")
     migrate: LocalProgram | None = Field(None, description="Brings the database's schema to the release's revision")
+    seed: LocalProgram | None = Field(None, description="Fills an empty database with a demonstration's data; may be run again")
 
 
 class Query(Part):

@@ -96,6 +96,14 @@ class Stack(Protocol):
         """Brings the schema to the release's revision."""
         ...
 
+    def seed(self, release: Release) -> str:
+        """Fills the database with the release's demonstration data. Returns what its program printed."""
+        ...
+
+    def uncommitted(self) -> int:
+        """How many files of the application's working tree are in no commit, and so in no release."""
+        ...
+
     def services(self) -> list[ServiceStatus]:
         """All services of the runbook, in its order, with health asked now, concurrently, in at most 3 s."""
         ...

@@ -24,13 +24,14 @@ from officeops.stack.port import DatabaseAddress, Health, LogLine, Release, Serv
 
 if TYPE_CHECKING:
     from officeops.config import Config
+    from officeops.runbook.model import LocalProgram
 
 _STATES: dict[str, State] = {
     "RUNNING": "running", "STARTING": "starting", "STOPPING": "stopping", "STOPPED": "stopped",
     "BACKOFF": "restarting", "EXITED": "failed", "FATAL": "failed", "UNKNOWN": "failed",
 }  # fmt: skip
 _START_S = 60.0
-_MIGRATE_S = 3600.0
+_ONE_OFF_S = 3600.0
 _POLL_S = 0.05
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?")
 
@@ -88,11 +89,10 @@ class LocalStack:
         self._supervisor.shutdown()
 
     def migrate(self, release: Release) -> None:
-        local = self._config.runbook.application.migrate
-        if local is None:
-            return
-        program = programs.app_program(self._config, "migrate", local, self._places(release.sha))
-        run(Command(program.argv, program.environment, cwd=program.cwd), timeout=_MIGRATE_S)
+        self._one_off(release, "migrate", self._config.runbook.application.migrate)
+
+    def seed(self, release: Release) -> str:
+        return self._one_off(release, "seed", self._config.runbook.application.seed)
 
     def services(self) -> list[ServiceStatus]:
         known = {status.name: status for status in self._supervisor.status()}
@@ -159,6 +159,12 @@ class LocalStack:
             "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "officeops", "PGOPTIONS": " ".join(f"-c {key}={value}" for key, value in (options or {}).items()),
         }  # fmt: skip
         return Command((str(binaries() / argv[0]), *argv[1:]), environment)
+
+    def _one_off(self, release: Release, name: str, local: LocalProgram | None) -> str:
+        if local is None:
+            return ""
+        program = programs.app_program(self._config, name, local, self._places(release.sha))
+        return run(Command(program.argv, program.environment, cwd=program.cwd), timeout=_ONE_OFF_S).stdout.decode()
 
     def _prepare_home(self) -> None:
         """Others may pass through (the database's account has to), and see nothing."""
