@@ -29,7 +29,8 @@ from officeops.backups.manifest import Codec, Manifest, StoredObject
 from officeops.backups.objects import create_manifest, put_away_unfinished, record_copy, remove_objects, verify_object
 from officeops.errors import OfficeOpsError
 from officeops.postgres import tools
-from officeops.postgres.fingerprint import Fingerprint, take
+from officeops.postgres.connect import connected
+from officeops.postgres.fingerprint import Fingerprint, next_values, take
 from officeops.postgres.snapshot import Snapshot, exported, joined
 from officeops.process import run
 from officeops.progress import Meter
@@ -200,7 +201,8 @@ class Backup:
             self._manifest = Manifest(
                 id=self.id, stack=self._site.name, kind=self.kind, started_at=self._started, snapshot_at=self._snapshot_at,
                 finished_at=self._site.clock(), snapshot_lsn=snapshot.lsn, client_version=self._client_version(), database=snapshot.facts,
-                release=self._release(), codec=self._codec, targets=tuple(self.outcomes), objects=self._plain, fingerprint=self._fingerprint,
+                release=self._site.stack.current_release(), codec=self._codec, targets=tuple(self.outcomes), objects=self._plain,
+                fingerprint=self._with_sequences(self._fingerprint, snapshot),
             )  # fmt: skip
         return self._manifest
 
@@ -219,6 +221,14 @@ class Backup:
                 todo="Mend what is named above and run `officeops backup` again.",
             )
         return Report(self.manifest(), self.outcomes, (self._site.clock() - self._started).total_seconds())
+
+    def _with_sequences(self, fingerprint: Fingerprint, snapshot: Snapshot) -> Fingerprint:
+        """Sequences move on while everything else is held still: the dump has a value between then and now."""
+        with connected(self._site.stack.database(), application=self._label) as connection:
+            now = next_values(connection)
+        return fingerprint.model_copy(
+            update={"sequences": {name: (then, now.get(name, then)) for name, then in snapshot.sequences.items()}}
+        )
 
     @property
     def _label(self) -> str:
@@ -284,6 +294,3 @@ class Backup:
 
     def _client_version(self) -> str:
         return run(self._site.stack.tool(["pg_dump", "--version"]), timeout=30).stdout.decode().strip()
-
-    def _release(self) -> str | None:
-        return self._site.stack.current_release()

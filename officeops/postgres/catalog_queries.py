@@ -23,8 +23,9 @@ ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"
 """.encode()
 
 SEQUENCES = f"""
-SELECT format('%I.%I', n.nspname, c.relname) AS name, format('SELECT last_value, is_called FROM %I.%I', n.nspname, c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT format('%I.%I', n.nspname, c.relname) AS name, format('SELECT last_value, is_called FROM %I.%I', n.nspname, c.relname),
+       s.seqincrement
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_sequence s ON s.seqrelid = c.oid
 WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_OURS}
   AND {_not_of_an_extension("pg_class", "c.oid")}
 ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C"

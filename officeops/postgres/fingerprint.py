@@ -31,14 +31,15 @@ class Counted(BaseModel):
 class Fingerprint(BaseModel):
     """Everything that must be equal after a restore. Keys of `tables` and `sequences` are qualified, quoted names.
 
-    schema and grants: SHA-256 of the definitions and of the privileges, in a canonical order.
+    definitions and grants: SHA-256 of both in a canonical order. sequences: the next value, which no snapshot holds still, when the dump
+    began and after it had ended; a dump has one in between.
     Left out because they are computed anew: materialized views, statistics; because dumps leave them out: foreign and temporary tables.
     """
 
     model_config = ConfigDict(frozen=True)
 
     tables: dict[str, Counted]
-    sequences: dict[str, str]
+    sequences: dict[str, tuple[int, int]]
     large_objects: Counted
     definitions: str
     grants: str
@@ -67,7 +68,7 @@ def take(connection: Connection[Any]) -> Fingerprint:
     meter.finish()
     return Fingerprint(
         tables=counted,
-        sequences=_sequences(connection),
+        sequences={name: (value, value) for name, value in next_values(connection).items()},
         large_objects=_large_objects(connection),
         definitions=_digest(connection, SCHEMA),
         grants=_digest(connection, GRANTS),
@@ -78,15 +79,22 @@ def differences(expected: Fingerprint, found: Fingerprint) -> list[Difference]:
     """Everything in which `found` is not `expected`; empty when they are equal."""
     pairs: list[tuple[str, object, object]] = [
         *((f"table {name}", expected.tables.get(name), found.tables.get(name)) for name in _union(expected.tables, found.tables)),
-        *(
-            (f"sequence {name}", expected.sequences.get(name), found.sequences.get(name))
-            for name in _union(expected.sequences, found.sequences)
-        ),
+        *_sequence_pairs(expected.sequences, found.sequences),
         ("large objects", expected.large_objects, found.large_objects),
         ("definitions of tables, views, functions", expected.definitions, found.definitions),
         ("privileges", expected.grants, found.grants),
     ]
     return [Difference(what, _shown(one), _shown(other)) for what, one, other in pairs if one != other]
+
+
+def _sequence_pairs(expected: dict[str, tuple[int, int]], found: dict[str, tuple[int, int]]) -> list[tuple[str, object, object]]:
+    """Pairs that are equal when the found value lies in the expected range."""
+    pairs: list[tuple[str, object, object]] = []
+    for name in _union(expected, found):
+        wanted, got = expected.get(name), found.get(name)
+        inside = wanted is not None and got is not None and min(wanted) <= got[0] <= max(wanted)
+        pairs.append((f"sequence {name}", wanted, wanted if inside else got))
+    return pairs
 
 
 def _shown(value: object) -> str:
@@ -105,12 +113,14 @@ def _counted(connection: Connection[Any], query: str) -> Counted:
     return Counted(rows=row[0], checksum=str(row[1]))
 
 
-def _sequences(connection: Connection[Any]) -> dict[str, str]:
+def next_values(connection: Connection[Any]) -> dict[str, int]:
+    """What each sequence would give next. Sequences are outside of transactions: this is of now, whatever the session's snapshot."""
     found = {}
-    for name, query in connection.execute(SEQUENCES).fetchall():
+    for name, query, increment in connection.execute(SEQUENCES).fetchall():
         row = connection.execute(query.encode()).fetchone()
         assert row is not None
-        found[name] = f"{row[0]} {'called' if row[1] else 'not called'}"
+        last, called = row
+        found[name] = last + (increment if called else 0)
     return found
 
 

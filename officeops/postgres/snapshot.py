@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from officeops.postgres.catalog_queries import ROLES
 from officeops.postgres.connect import connected
+from officeops.postgres.fingerprint import next_values
 from officeops.stack.port import DatabaseAddress
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ class DatabaseFacts(BaseModel):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`id` is what `pg_dump --snapshot` and SET TRANSACTION SNAPSHOT take, for as long as the exporting session lives."""
+    """`sequences`: next values when it was taken. `id` is what `pg_dump --snapshot` and SET TRANSACTION SNAPSHOT take, for as long as the exporting session lives."""
 
     id: str
     lsn: str
     superuser: bool
     facts: DatabaseFacts
+    sequences: dict[str, int]
 
 
 @contextmanager
@@ -58,7 +60,7 @@ def exported(address: DatabaseAddress, *, application: str, revision_table: str)
             " current_setting('is_superuser') = 'on'"
         ).fetchone()
         assert row is not None
-        yield Snapshot(row[0], row[1], row[2], facts(connection, revision_table))
+        yield Snapshot(row[0], row[1], row[2], facts(connection, revision_table), next_values(connection))
 
 
 @contextmanager

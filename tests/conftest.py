@@ -1,0 +1,70 @@
+"""Servers that tests share, started when the first test needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from officeops.postgres import databases
+from officeops.site import Site
+from tests.support.paths import open_folder
+from tests.support.postgres import Running, running_postgres
+from tests.support.s3 import S3Endpoint, running_s3
+from tests.support.site import make_site
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Running]:
+    """One PostgreSQL server for the session."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Endpoint]:
+    """One S3 API for the session."""
+    with running_s3() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every account may enter."""
+    with open_folder() as found:
+        yield found
+
+
+@pytest.fixture
+def database(postgres: Running) -> Iterator[str]:
+    """A new, empty database; its relatives are dropped with it."""
+    name = f"office_{uuid4().hex[:8]}"
+    with databases.maintenance(postgres.address(), application="test") as connection:
+        databases.create_like(connection, name, None)
+        yield name
+        for other in databases.names(connection):
+            if other.startswith(name):
+                databases.drop(connection, other)
+
+
+@pytest.fixture
+def new_site(folder: Path, postgres: Running, database: str) -> Callable[..., Site]:
+    """Makes the test's site; keyword arguments are keys of .env."""
+    return lambda name=database, **env: make_site(folder, postgres, name, **env)
+
+
+@pytest.fixture
+def run_sql(postgres: Running, database: str) -> Callable[..., list[tuple[object, ...]]]:
+    """Runs SQL in the test's database (or another) and returns the rows."""
+    from officeops.postgres.connect import connected
+
+    def run(sql: str, name: str = database) -> list[tuple[object, ...]]:
+        with connected(replace(postgres.address(), database=name), application="test") as connection:
+            connection.execute("SET search_path TO public")
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    return run
