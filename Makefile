@@ -28,7 +28,7 @@ down: setup ## Stop everything; data is kept
 	$(V)/officeops down
 
 test: setup ## Everything that the tests need, then pytest
-	$(V)/pytest $(TESTS)
+	$(V)/pytest -n 2 --dist loadgroup $(TESTS)
 
 lint: setup ## ruff, mypy --strict on officeops, the import contract
 	$(V)/ruff check .

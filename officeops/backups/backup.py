@@ -63,7 +63,12 @@ class Outcome:
     objects: dict[str, ObjectInfo] = field(default_factory=dict)
     verified_at: datetime | None = None
     published: bool = False
-    error: str | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def error(self) -> str:
+        """What failed, stage by stage; empty when nothing did."""
+        return "; ".join(f"{stage}: {why}" for stage, why in self.errors.items())
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ class Backup:
     def dump_globals(self) -> None:
         """Roles and memberships, to every target that has none yet."""
         snapshot = self._held()
-        self._store("globals", "globals.sql", tools.pg_dump_globals(snapshot.facts.name, passwords=snapshot.superuser), estimate=1 << 20)
+        self._store("globals", "globals.sql", tools.pg_dump_globals(passwords=snapshot.superuser), estimate=1 << 20)
 
     def fingerprint(self) -> Fingerprint:
         """Rows and checksums of everything, on the snapshot that is dumped."""
@@ -173,9 +178,10 @@ class Backup:
             for name in self.outcomes[target].objects:
                 verify_object(store, self._plain[name])
         except OfficeOpsError as error:
-            self.outcomes[target].error = str(error)
+            self.outcomes[target].errors["read back"] = str(error)
             raise
-        self.outcomes[target].verified_at, self.outcomes[target].error = self._site.clock(), None
+        self.outcomes[target].verified_at = self._site.clock()
+        self.outcomes[target].errors.pop("read back", None)
 
     def publish(self, target: str) -> None:
         """Writes the manifest into `target` and reads it back: from here on it is a backup. Raises BackupError before it was verified."""
@@ -187,10 +193,11 @@ class Backup:
         try:
             create_manifest(self._site.targets[target], manifest)
         except OfficeOpsError as error:
-            outcome.error = str(error)
+            outcome.errors["publish"] = str(error)
             raise
         record_copy(self._site.ledger, target, manifest, verified_at=outcome.verified_at)
-        outcome.published, outcome.error = True, None
+        outcome.published = True
+        outcome.errors.pop("publish", None)
 
     def manifest(self) -> Manifest:
         """The same for all targets. Raises BackupError while anything is missing from it."""
@@ -265,14 +272,12 @@ class Backup:
         failures = {}
         for target, result in results.items():
             if isinstance(result, Failed):
-                error = (
-                    result.error
-                    if isinstance(result.error, OfficeOpsError)
-                    else BackupError(f"{type(result.error).__name__}: {result.error}")
-                )
-                failures[target], self.outcomes[target].error = error, f"{name}: {error}"
+                error = result.error
+                failures[target] = error if isinstance(error, OfficeOpsError) else BackupError(f"{type(error).__name__}: {error}")
+                self.outcomes[target].errors[name] = str(failures[target])
             else:
-                self.outcomes[target].objects[name], self.outcomes[target].error = result, None
+                self.outcomes[target].objects[name] = result
+                self.outcomes[target].errors.pop(name, None)
         if failures:
             raise TargetError(failures, name)
 

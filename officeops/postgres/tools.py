@@ -30,9 +30,9 @@ def pg_dump(database: str, snapshot: str, form: DumpFormat) -> list[str]:
     return ["pg_dump", *shape, *common, "-d", connection_string(database)]
 
 
-def pg_dump_globals(database: str, *, passwords: bool) -> list[str]:
-    """Roles, memberships and tablespaces. Reading password verifiers takes a superuser."""
-    return ["pg_dumpall", "--globals-only", "--no-password", *([] if passwords else ["--no-role-passwords"]), "-l", database]
+def pg_dump_globals(*, passwords: bool) -> list[str]:
+    """Roles, memberships and tablespaces, by way of the database `postgres`. Reading password verifiers takes a superuser."""
+    return ["pg_dumpall", "--globals-only", "--no-password", *([] if passwords else ["--no-role-passwords"])]
 
 
 def pg_restore(database: str, archive: str, jobs: int) -> list[str]:
@@ -88,5 +88,5 @@ def feed(command: Command, chunks: Iterable[bytes], *, timeout: float) -> None:
 
 
 def pg_amcheck(database: str, jobs: int) -> list[str]:
-    """Checks heaps and B-tree indexes, the latter against their tables. The extension has to be there."""
-    return ["pg_amcheck", "--no-password", f"--jobs={jobs}", "--heapallindexed", "-d", database]
+    """Checks heaps and B-tree indexes, the latter against their tables. The extension has to be there. (`-d` would be a pattern here.)"""
+    return ["pg_amcheck", "--no-password", f"--jobs={jobs}", "--heapallindexed", connection_string(database)]

@@ -205,5 +205,5 @@ def _end(site: Site, operation: Operation) -> None:
 
 
 def new_operation(site: Site, kind: str) -> tuple[str, str]:
-    stamp = f"{site.clock():%Y%m%d_%H%M%S}"
+    stamp = f"{site.clock():%Y%m%d_%H%M%S_%f}"[:-3]
     return f"{kind}-{stamp}-{secrets.token_hex(2)}", stamp

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,8 +130,7 @@ def spooled(source: Source, folder: Path) -> Iterator[Spool]:
     try:
         yield _spool(source, path)
     finally:
-        path.unlink(missing_ok=True)
-        folder.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _spool(source: Source, path: Path) -> Spool:
