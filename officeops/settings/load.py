@@ -4,159 +4,167 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
 from officeops.errors import Problem
+from officeops.settings.env import Entry, parse_env
 from officeops.settings.model import PORTS, SECRETS, Settings
+from officeops.settings.values import without_credentials
 
-_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
+ENVIRONMENT = Path("(environment)")
 _PLACEHOLDER = re.compile(r"change.?me|your[-_ ]|password|secret|example|placeholder|xxxx", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A key's value and where it stands. line 0: it came from the process's environment."""
-
-    value: str
-    line: int
-
-
-def parse_env(file: Path, text: str) -> tuple[dict[str, Entry], list[Problem]]:
-    """KEY=value lines: quotes are taken off, `#` after white space begins a comment, nothing is expanded."""
-    entries: dict[str, Entry] = {}
-    problems = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        found = _LINE.fullmatch(line)
-        if found is None:
-            problems.append(Problem(file, number, "(no key)", "a line without KEY=", "KEY=value, a comment, or nothing"))
-            continue
-        key, raw = found[1], found[2]
-        if key in entries:
-            problems.append(Problem(file, number, key, f"the key a second time (first in line {entries[key].line})", "each key once"))
-        entries[key] = Entry(_unquoted(raw), number)
-    return entries, problems
-
-
-def _unquoted(raw: str) -> str:
-    quoted = re.fullmatch(r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")\s*(?:#.*)?""", raw)
-    if quoted is None:
-        return re.sub(r"(^|\s+)#.*$", "", raw)
-    return quoted[1] if quoted[1] is not None else re.sub(r"\\(.)", r"\1", quoted[2])
+_DISTINCT = 6  # characters that a secret has at least: "aaaa..." and "abab..." are none
+_KEYS = {name.upper(): name for name in Settings.model_fields}
+Finding = tuple[str, str, str]  # field, found, allowed
 
 
 def read_settings(folder: Path, environ: Mapping[str, str]) -> tuple[Settings | None, list[Problem]]:
-    """The settings of `folder`, or None and every problem. Known keys in `environ` go before those of the file."""
+    """The settings of `folder`, or None and every problem. Known keys that `environ` gives a value go before those of the file."""
     file = folder / ".env"
     try:
-        text, mode = file.read_text(encoding="utf-8"), stat.S_IMODE(file.stat().st_mode)
+        text, mode = file.read_bytes().decode(), stat.S_IMODE(file.stat().st_mode)
     except FileNotFoundError:
-        return None, [Problem(file, 0, ".env", "no such file", "`officeops up` or `make setup` makes it from .env.example")]
+        return None, [Problem(file, 0, "(file)", "no such file", "the one that `officeops up` makes from .env.example")]
     except (OSError, UnicodeDecodeError) as error:
-        return None, [Problem(file, 0, ".env", f"a file that cannot be read ({error})", "a text file in UTF-8")]
+        return None, [Problem(file, 0, "(file)", f"a file that cannot be read ({error})", "a text file in UTF-8")]
     entries, problems = parse_env(file, text)
     if mode & 0o077:
-        problems.append(Problem(file, 0, ".env", f"mode {mode:04o}, readable by others", f"mode 0600: chmod 600 {file}"))
-    problems += _unknown(file, entries)
-    known = {name.upper(): name for name in Settings.model_fields}
-    merged = {known[key]: entry for key, entry in entries.items() if key in known}
-    merged |= {known[key]: Entry(value, 0) for key, value in environ.items() if key in known}
-    settings, wrong = _validated(file, folder, merged)
-    problems += wrong
-    return (None, problems) if problems or settings is None else (settings, [])
+        problems.append(Problem(file, 0, "(file)", f"mode {mode:04o}, open to others", f"mode 0600: chmod 600 {shlex.quote(str(file))}"))
+    problems += _unknown(entries)
+    known = {_KEYS[key]: entry for key, entry in entries.items() if key in _KEYS}
+    known |= {_KEYS[key]: Entry(value, 0, ENVIRONMENT) for key, value in environ.items() if key in _KEYS and value.strip()}
+    refused = {_KEYS[problem.key] for problem in problems if problem.key in _KEYS}
+    settings, findings = _validated(folder, {name: entry.value for name, entry in known.items() if entry.value.strip()}, refused)
+    nowhere = Entry("", 0, file)
+    for name, found, allowed in findings:
+        at = known.get(name, nowhere)
+        problems.append(Problem(at.source, at.line, name.upper(), found, allowed))
+    return (None, problems) if problems else (settings, [])
 
 
-def _unknown(file: Path, entries: Mapping[str, Entry]) -> list[Problem]:
-    known = [name.upper() for name in Settings.model_fields]
-    found = []
+def _unknown(entries: Mapping[str, Entry]) -> list[Problem]:
+    problems = []
     for key, entry in entries.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            found.append(Problem(file, entry.line, key, "an unknown key", f"perhaps {near[0]}" if near else "a key of .env.example"))
-    return found
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key.upper(), _KEYS, 1)
+            allowed = f"perhaps {near[0]}" if near else "a key of .env.example"
+            problems.append(Problem(entry.source, entry.line, key, "an unknown key", allowed))
+    return problems
 
 
-def _validated(file: Path, folder: Path, entries: Mapping[str, Entry]) -> tuple[Settings | None, list[Problem]]:
-    given = {name: entry.value for name, entry in entries.items() if entry.value != "" or name in SECRETS}
-    lines = {name: entry.line for name, entry in entries.items()}
+def _validated(folder: Path, given: Mapping[str, str], refused: Collection[str]) -> tuple[Settings, list[Finding]]:
+    """refused: fields that were found wrong already. What is wrong is left out, so that the rest is checked all the same."""
+    findings: list[Finding] = []
+    wrong = set(refused)
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:
-        return None, [_problem(file, lines, given, raw) for raw in error.errors()]
-    problems = _clashes(file, lines, settings)
-    if not settings.officeops_demo:
-        problems += _weak(file, lines, settings)
-    return _absolute(settings, folder), problems
+        raw = [one for one in error.errors() if one["loc"][0] not in refused]
+        findings = [(str(one["loc"][0]), _found(one), _allowed(one)) for one in raw]
+        wrong |= {str(one["loc"][0]) for one in error.errors()}
+        right = {name: value for name, value in given.items() if name not in wrong}
+        settings = Settings.model_validate({**dict.fromkeys(wrong & SECRETS.keys(), "-"), **right})
+    settings = _absolute(settings, folder)
+    findings += [finding for finding in _crossed(settings, wrong) if finding[0] not in wrong]
+    return settings, findings
 
 
-def _problem(file: Path, lines: Mapping[str, int], given: Mapping[str, Any], raw: Any) -> Problem:
+def _found(raw: Any) -> str:
+    name, value = str(raw["loc"][0]), raw["input"]
+    if raw["type"] == "missing":
+        return "nothing"
+    return _hidden(value) if _is_secret(name) else repr(without_credentials(str(value)))
+
+
+def _allowed(raw: Any) -> str:
     name = str(raw["loc"][0])
-    allowed = str(raw.get("ctx", {}).get("error", "")) or _allowed(name, raw)
-    found = "nothing" if name not in given else _shown(name, given[name])
-    return Problem(file, lines.get(name, 0), name.upper(), found, allowed)
-
-
-def _allowed(name: str, raw: Any) -> str:
     if name in PORTS:
         return "a port, 1 to 65535"
-    choices = get_args(Settings.model_fields[name].annotation)
-    if raw["type"] == "literal_error":
-        return " or ".join(map(str, choices))
-    if raw["type"] == "missing":
-        return "a value: `officeops up` generates it in a new .env"
-    return str(raw["msg"])
+    match raw["type"]:
+        case "missing":
+            return "a value: `officeops up` generates it"
+        case "value_error":
+            return str(raw["ctx"]["error"])
+        case "literal_error":
+            return " or ".join(map(str, get_args(Settings.model_fields[name].annotation)))
+        case "bool_parsing":
+            return "true or false"
+        case "string_pattern_mismatch":
+            return {"ollama_model": "the name of a model, without spaces"}.get(name, "lower-case letters, digits and -")
+        case _:
+            return str(raw["msg"]).removeprefix("Input should be ")
 
 
-def _shown(name: str, value: str) -> str:
-    field = Settings.model_fields[name]
-    secret = SecretStr in (field.annotation, *get_args(field.annotation))
-    return f"(hidden, {len(value)} characters)" if secret else repr(value)
+def _is_secret(name: str) -> bool:
+    return "SecretStr" in repr(Settings.model_fields[name].annotation)
 
 
-def _clashes(file: Path, lines: Mapping[str, int], settings: Settings) -> list[Problem]:
+def _hidden(value: str | SecretStr) -> str:
+    return f"(hidden, {len(value)} characters)"
+
+
+def _crossed(settings: Settings, wrong: Collection[str]) -> Iterator[Finding]:
+    """What no single value can show. wrong: fields that hold a stand-in here."""
+    yield from _same_ports(settings, wrong)
+    yield from _repeated_targets(settings)
+    if ":" not in settings.prefect_auth_string.get_secret_value().strip(":"):
+        yield "prefect_auth_string", f"{_hidden(settings.prefect_auth_string)}, no user and password", "user:password"
+    elif not settings.officeops_demo:
+        yield from _weak(settings, ("prefect_auth_string",))
+    if not settings.officeops_demo:
+        yield from _weak(settings, [name for name in SECRETS if name != "prefect_auth_string"])
+    for one, other in (("aws_access_key_id", "aws_secret_access_key"), ("aws_secret_access_key", "aws_access_key_id")):
+        if getattr(settings, one) is None and getattr(settings, other) is not None:
+            yield one, "nothing", f"a value, as {other.upper()} has one; or both empty"
+
+
+def _same_ports(settings: Settings, wrong: Collection[str]) -> Iterator[Finding]:
     seen: dict[int, str] = {}
-    problems = []
     for name in PORTS:
         port = getattr(settings, name)
-        if port in seen:
-            problems.append(Problem(file, lines.get(name, 0), name.upper(), f"{port}, which {seen[port].upper()} has", "a port of its own"))
-        seen.setdefault(port, name)
-    return problems
+        if name not in wrong and seen.setdefault(port, name) != name:
+            yield name, f"{port}, which {seen[port].upper()} has", "a port of its own"
 
 
-def _weak(file: Path, lines: Mapping[str, int], settings: Settings) -> list[Problem]:
-    problems = []
-    for name, least in SECRETS.items():
-        value = getattr(settings, name).get_secret_value()
-        if len(value) < least or len(set(value)) < 6 or _PLACEHOLDER.search(value):
-            kind = "too short" if len(value) < least else "a placeholder"
-            allowed = f"at least {least} characters that nobody can guess, such as from `openssl rand -hex 32`"
-            problems.append(Problem(file, lines.get(name, 0), name.upper(), f"{_shown(name, value)}: {kind}", allowed))
-    if ":" not in settings.prefect_auth_string.get_secret_value():
-        problems.append(Problem(file, lines.get("prefect_auth_string", 0), "PREFECT_AUTH_STRING", "no colon", "user:password"))
-    return problems
+def _repeated_targets(settings: Settings) -> Iterator[Finding]:
+    for url in dict.fromkeys(settings.backup_targets):
+        if settings.backup_targets.count(url) > 1:
+            yield "backup_targets", f"{url} more than once", "each target once"
+
+
+def _weak(settings: Settings, names: Collection[str]) -> Iterator[Finding]:
+    for name in names:
+        secret, least = getattr(settings, name), SECRETS[name]
+        tested = secret.get_secret_value()
+        if name == "prefect_auth_string":
+            tested = tested.split(":", 1)[1]
+        placeholder = len(set(tested)) < _DISTINCT or _PLACEHOLDER.search(tested)
+        if placeholder or len(tested) < least:
+            kind = "a placeholder" if placeholder else "too short"
+            allowed = f"at least {least} characters that nobody can guess, such as `openssl rand -hex 32` prints"
+            yield name, f"{_hidden(secret)}: {kind}", allowed
 
 
 def _absolute(settings: Settings, folder: Path) -> Settings:
     def resolve(path: Path) -> Path:
-        return (folder / path.expanduser()).absolute()
+        return (folder / path).absolute()
 
-    targets = tuple(
-        f"file:{resolve(Path(url.removeprefix('file:')))}" if url.startswith("file:") else url for url in settings.backup_targets
-    )
+    def target(url: str) -> str:
+        path = url.removeprefix("file:").removeprefix("//")
+        return f"file:{resolve(Path(path).expanduser())}" if url.startswith("file:") else url
+
     identity = settings.backup_age_identity_file
     return settings.model_copy(
         update={
             "officeops_home": resolve(settings.officeops_home),
             "officeops_app": resolve(settings.officeops_app),
-            "backup_targets": targets,
+            "backup_targets": tuple(map(target, settings.backup_targets)),
             "backup_age_identity_file": resolve(identity) if identity else None,
         }
     )

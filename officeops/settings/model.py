@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError("the name of a time zone, such as Asia/Tokyo or UTC") from error
-    return name
-
-
-def _target(url: str) -> str:
-    if not re.match(r"file:.|s3://[^/?]", url):
-        raise ValueError("file:PATH or s3://BUCKET/PREFIX?endpoint=URL")
-    return url
-
-
-def _recipient(key: str) -> str:
-    if not re.fullmatch(r"age1[02-9ac-hj-np-z]{58}", key):
-        raise ValueError("an age public key: age1 and 58 more characters")
-    return key
-
-
-def _words(value: object) -> object:
-    return tuple(value.split()) if isinstance(value, str) else value
-
+from officeops.settings import values
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Words = BeforeValidator(_words)  # in .env: separated by spaces
+Place = Annotated[Path, AfterValidator(values.path)]
+Words = BeforeValidator(values.words)  # in .env: separated by white space
+Target = Annotated[str, AfterValidator(values.target)]
+Recipient = Annotated[str, AfterValidator(values.recipient)]
+LedgerUrl = Annotated[SecretStr, AfterValidator(values.ledger)]
+NotifyUrl = Annotated[SecretStr, AfterValidator(values.notification)]
 
 
 class Settings(BaseModel):
@@ -46,47 +27,49 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tz: Annotated[str, AfterValidator(_zone)] = Field("Asia/Tokyo", description="Time zone that people read times in and schedules run in")
+    tz: Annotated[str, AfterValidator(values.zone)] = Field(
+        "Asia/Tokyo", description="Time zone that people read times in and schedules run in"
+    )
     officeops_stack: Literal["local"] = Field("local", description="Where the application runs")
-    officeops_home: Path = Field(Path(".officeops"), description="Everything this program keeps on this host")
-    officeops_app: Path = Field(Path("."), description="Git repository of the application under management")
+    officeops_home: Place = Field(Path(".officeops"), description="Everything this program keeps on this host")
+    officeops_app: Place = Field(Path("."), description="Git repository of the application under management")
     officeops_demo: bool = Field(False, description="A demonstration: placeholder secrets are tolerated")
-    ledger_url: SecretStr | None = Field(None, description="SQLAlchemy URL of the ledger; default: SQLite in OFFICEOPS_HOME")
+    ledger_url: LedgerUrl | None = Field(None, description="SQLAlchemy URL of the ledger; default: SQLite in OFFICEOPS_HOME")
 
-    postgres_user: str = Field("smartoffice", min_length=1)
-    postgres_password: SecretStr
-    postgres_db: str = Field("smartoffice", min_length=1)
-    jwt_secret_key: SecretStr
+    postgres_user: Annotated[str, AfterValidator(values.role)] = Field("smartoffice", description="The database's superuser")
+    postgres_password: SecretStr = Field(description="Password of POSTGRES_USER")
+    postgres_db: Annotated[str, AfterValidator(values.database)] = Field("smartoffice", description="The application's database")
+    jwt_secret_key: SecretStr = Field(description="Signs the application's logins")
     demo_password: SecretStr = Field(SecretStr("demo-office"), description="Password of the user demo that the demonstration makes")
-    ollama_model: str = "gemma3:12b"
+    ollama_model: str = Field("gemma3:12b", pattern=r"^\S+$", description="The model that answers in the chat")
 
     http_port: Port = Field(8080, description="Caddy: the application's front door")
-    caddy_admin_port: Port = 12019
-    postgres_port: Port = 15432
-    redis_port: Port = 16379
-    ollama_port: Port = 21434
-    backend_port: Port = 18000
-    frontend_port: Port = 18080
-    prefect_port: Port = 14200
-    prefect_postgres_port: Port = 15433
+    caddy_admin_port: Port = Field(12019, description="Caddy's admin API")
+    postgres_port: Port = Field(15432, description="The application's database")
+    redis_port: Port = Field(16379, description="Redis")
+    ollama_port: Port = Field(21434, description="Ollama")
+    backend_port: Port = Field(18000, description="The application's backend, behind Caddy")
+    frontend_port: Port = Field(18080, description="The application's pages, behind Caddy")
+    prefect_port: Port = Field(14200, description="The Prefect server: UI and API")
+    prefect_postgres_port: Port = Field(15433, description="Prefect's own database")
 
     prefect_auth_string: SecretStr = Field(description="user:password of the Prefect server")
-    prefect_postgres_password: SecretStr
+    prefect_postgres_password: SecretStr = Field(description="Password of Prefect's own database")
 
-    backup_targets: Annotated[tuple[Annotated[str, AfterValidator(_target)], ...], Words] = Field(
+    backup_targets: Annotated[tuple[Target, ...], Words] = Field(
         ("file:.officeops/backups",),
         min_length=1,
         description="Where backups go, separated by spaces: file:PATH, s3://BUCKET/PREFIX?endpoint=URL",
     )
-    backup_age_recipients: Annotated[tuple[Annotated[str, AfterValidator(_recipient)], ...], Words] = Field(
+    backup_age_recipients: Annotated[tuple[Recipient, ...], Words] = Field(
         (), description="age public keys (age1...), separated by spaces; none: not encrypted"
     )
-    backup_age_identity_file: Path | None = Field(None, description="age secret key, needed to restore encrypted backups")
-    aws_access_key_id: SecretStr | None = None
-    aws_secret_access_key: SecretStr | None = None
-    aws_region: str = "us-east-1"
+    backup_age_identity_file: Place | None = Field(None, description="age secret key, needed to restore encrypted backups")
+    aws_access_key_id: SecretStr | None = Field(None, description="For s3: targets; default: the usual AWS configuration of this host")
+    aws_secret_access_key: SecretStr | None = Field(None, description="Belongs to AWS_ACCESS_KEY_ID")
+    aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="Region of s3: targets")
 
-    notify_urls: Annotated[tuple[SecretStr, ...], Words] = Field((), description="Apprise URLs told about failures, separated by spaces")
+    notify_urls: Annotated[tuple[NotifyUrl, ...], Words] = Field((), description="Apprise URLs told about failures, separated by spaces")
 
     @property
     def zone(self) -> ZoneInfo:
@@ -95,5 +78,5 @@ class Settings(BaseModel):
 
 
 PORTS = tuple(name for name in Settings.model_fields if name.endswith("_port"))
-# Generated on first use; the least number of characters that is accepted.
+# Generated on first use; the least number of characters that is accepted (of PREFECT_AUTH_STRING: behind the colon).
 SECRETS = {"postgres_password": 16, "jwt_secret_key": 32, "prefect_auth_string": 16, "prefect_postgres_password": 16}

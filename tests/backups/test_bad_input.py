@@ -16,6 +16,7 @@ from officeops.backups import catalogue
 from officeops.backups.backup import Backup, BackupError
 from officeops.backups.manifest import NewerManifestError, manifest_key
 from officeops.errors import OfficeOpsError, RefusedError
+from officeops.postgres import databases
 from officeops.postgres.connect import DatabaseError
 from officeops.site import Site
 from officeops.streams import DamagedError, WrongKeyError
@@ -51,7 +52,9 @@ def test_a_wrong_password_names_the_key_in_env(new_site: NewSite) -> None:
 
 def test_the_database_goes_down_in_the_middle_of_the_dump(folder: Path) -> None:
     with running_postgres() as server:
-        site = make_site(folder, server, "postgres")
+        with databases.maintenance(server.address(), application="test") as connection:
+            databases.create_like(connection, "office", None)
+        site = make_site(folder, server, "office")
         with Backup.begin(site) as backup:
             backup.snapshot()
             server.stop_at_once()

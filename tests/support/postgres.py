@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -18,6 +18,15 @@ from tests.support.paths import open_folder
 from tests.support.ports import eventually, free_ports
 
 PASSWORD = "tést pässwörd 'with\" odd % characters"
+
+_HASTY = (
+    "shared_buffers=64MB",
+    "fsync=off",
+    "full_page_writes=off",
+    "max_connections=60",
+    "max_wal_size=512MB",
+    "max_locks_per_transaction=256",
+)
 
 
 @dataclass
@@ -37,18 +46,12 @@ class Running:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Running]:
-    """A server of its own, stopped and removed after the block."""
+def running_postgres(*, durable: bool = False) -> Iterator[Running]:
+    """A server of its own, stopped and removed after the block. durable: with the settings of the embedded stack, for measuring."""
     with open_folder("officeops-pg-") as folder:
-        settings = (
-            "shared_buffers=64MB",
-            "fsync=off",
-            "full_page_writes=off",
-            "max_connections=60",
-            "max_wal_size=512MB",
-            "max_locks_per_transaction=256",
-        )
-        server = PostgresServer("postgres", folder / "postgres", free_ports(1)[0], "office", SecretStr(PASSWORD), settings)
+        server = PostgresServer("postgres", folder / "postgres", free_ports(1)[0], "office", SecretStr(PASSWORD))
+        if not durable:
+            server = replace(server, settings=_HASTY)
         server.initialise()
         program = server.program()
         log = folder / "log"

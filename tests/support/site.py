@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from officeops.settings.env import quoted
 from officeops.settings.generate import ensure_env
 from officeops.settings.model import PORTS
 from officeops.site import Site, open_site
@@ -33,8 +34,8 @@ def make_site(folder: Path, server: Running, database: str, runbook: str = RUNBO
         **ports,
         "POSTGRES_PORT": str(server.server.port),
         "POSTGRES_USER": server.server.superuser,
-        "POSTGRES_PASSWORD": '"' + PASSWORD.replace("\\", "\\\\").replace('"', '\\"') + '"',
-        "POSTGRES_DB": '"' + database.replace("\\", "\\\\").replace('"', '\\"') + '"',
+        "POSTGRES_PASSWORD": quoted(PASSWORD),
+        "POSTGRES_DB": quoted(database),
         "BACKUP_TARGETS": "file:targets/one",
         **env,
     }

@@ -12,16 +12,18 @@ import shutil
 import socket
 import stat
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from officeops.errors import OfficeOpsError
-from officeops.process import Command, run
+from officeops.process import Command, CommandError, run
 from officeops.stack.local.supervisor import Program
 
 ACCOUNT = "officeops-postgres"  # PostgreSQL refuses to run as root; it gets an account of its own then
+_ACCOUNT_S = 10.0
 _PROTOCOL_3 = 196608
 
 
@@ -37,11 +39,23 @@ def server_account() -> str | None:
     """The account that the server runs as: None for ours; as root one of its own, made when missing."""
     if os.geteuid() != 0:
         return None
-    try:
-        pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        run(Command(("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT)), timeout=30)
+    deadline = time.monotonic() + _ACCOUNT_S
+    while not _known(ACCOUNT):
+        try:
+            run(Command(("useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT)), timeout=_ACCOUNT_S)
+        except CommandError:  # somebody else holds the list of accounts, perhaps to add this very one
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
     return ACCOUNT
+
+
+def _known(account: str) -> bool:
+    try:
+        pwd.getpwnam(account)
+    except KeyError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
