@@ -39,9 +39,6 @@ from tests.support.paths import open_folder
 from tests.support.postgres import Running, running_postgres
 from tests.support.site import make_site
 
-MIB = 1 << 20
-ROW_BYTES = 516  # of table and indexes together, measured
-
 
 @dataclass(frozen=True)
 class Check:
@@ -54,29 +51,50 @@ class Check:
     ok: bool
 
 
+TABLES = {
+    "messages": (
+        """CREATE TABLE messages (id bigint PRIMARY KEY, conversation_id bigint, author text, body text, created_at timestamptz);
+           CREATE INDEX ON messages (conversation_id, created_at)""",
+        """SELECT n, n / 7, 'user' || n % 997,
+                  (SELECT string_agg((ARRAY['会議室', 'meeting', 'room', '予約', 'the', 'air', 'temperature', 'is', 'です', 'please', 'tomorrow', 'report'])
+                                     [1 + (hashint8(n * 31 + k) & 2147483647) % 12] || CASE WHEN k % 3 = 0 THEN md5((n * k)::text) ELSE '' END, ' ')
+                   FROM generate_series(1, 14 + (n % 5)::int) AS k),
+                  timestamptz '2024-01-01' + n * interval '70 seconds'""",
+        0.5,
+        396,
+    ),
+    "readings": (
+        """CREATE TABLE readings (id bigint PRIMARY KEY, room_id int, temperature numeric(5, 2), humidity real, co2 int, at timestamptz);
+           CREATE INDEX ON readings (room_id, at)""",
+        """SELECT n, n % 40, 18 + (hashint8(n) & 1023) / 100.0, 30 + (hashint8(n * 3) & 8191) / 200.0, 400 + (hashint8(n * 7) & 1023),
+                  timestamptz '2024-01-01' + n * interval '10 seconds'""",
+        0.25,
+        123,
+    ),
+    "audit_log": (
+        """CREATE TABLE audit_log (id bigint PRIMARY KEY, actor text, action text, detail jsonb, at timestamptz);
+           CREATE INDEX ON audit_log (at)""",
+        """SELECT n, 'user' || n % 997, (ARRAY['login', 'read', 'write', 'delete'])[1 + n % 4],
+                  jsonb_build_object('address', '10.0.' || n % 250 || '.' || n % 199, 'request', md5(n::text), 'status', 200 + n % 5),
+                  timestamptz '2024-01-01' + n * interval '30 seconds'""",
+        0.25,
+        211,
+    ),
+}  # name: definition, rows, share of the size, bytes a row with its indexes (measured)
+
+
 def make_office(server: Running, name: str, megabytes: int) -> None:
-    """A database of about `megabytes`: text as people write it, times, two more indexes."""
+    """A database of about `megabytes`: what an office writes, measures and audits."""
     with databases.maintenance(server.address(), application="benchmark") as connection:
         databases.create_like(connection, name, None)
     with connected(server.address(name), application="benchmark") as connection:
         connection.execute("SET search_path TO public, pg_catalog")
-        connection.execute(
-            "CREATE TABLE messages (id bigint PRIMARY KEY, conversation_id bigint, author text, body text, created_at timestamptz)"
-        )
-        connection.execute(
-            f"""
-            INSERT INTO messages
-            SELECT n, n / 7, 'user' || n % 997,
-                   (SELECT string_agg((ARRAY['会議室', 'meeting', 'room', '予約', 'the', 'air', 'temperature', 'is', 'です', 'please', 'tomorrow', 'report'])
-                                      [1 + (hashint8(n * 31 + k) & 2147483647) % 12] || CASE WHEN k % 3 = 0 THEN md5((n * k)::text) ELSE '' END, ' ')
-                    FROM generate_series(1, 14 + (n % 5)::int) AS k),
-                   timestamptz '2024-01-01' + n * interval '7 seconds'
-            FROM generate_series(1, {megabytes * MIB // ROW_BYTES}) AS n
-            """.encode()
-        )
-        connection.execute("CREATE INDEX ON messages (conversation_id, created_at)")
-        connection.execute("CREATE INDEX ON messages (created_at)")
-        connection.execute("VACUUM ANALYZE messages")
+        for definition, rows, share, row_bytes in TABLES.values():
+            connection.execute(definition.encode())
+            table = definition.split()[2]
+            count = int(megabytes * 1e6 * share / row_bytes)
+            connection.execute(f"INSERT INTO {table} {rows} FROM generate_series(1, {count}) AS n".encode())
+        connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
 
 

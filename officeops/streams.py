@@ -11,7 +11,7 @@ import io
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, TypeVar, cast
@@ -248,6 +248,29 @@ def _transform(chunks: Iterable[bytes], work: Callable[[BinaryIO, BinaryIO], obj
         yield from channel.chunks()
     finally:
         channel.leave()
+
+
+def ahead(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
+    """The same chunks, made in a thread of their own, so that making them and using them take two cores."""
+    channel = Channel()
+
+    def run() -> None:
+        with suppress(_Stopped):
+            try:
+                with closing(_generator(chunks)) as source:
+                    for chunk in source:
+                        channel.send(chunk)
+                channel.send(None)
+            except Exception as error:  # noqa: BLE001 - handed to the reader, whatever it is
+                channel.send(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield from channel.chunks()
+    finally:
+        channel.leave()
+        thread.join()
         thread.join()
 
 

@@ -34,11 +34,11 @@ from officeops.postgres.fingerprint import Fingerprint, next_values, take
 from officeops.postgres.snapshot import Snapshot, exported, joined
 from officeops.process import run
 from officeops.progress import Meter
-from officeops.streams import Failed, Tally, broadcast
+from officeops.streams import Failed, Tally, broadcast, read_chunks
 
 if TYPE_CHECKING:
     from officeops.site import Site
-    from officeops.store import ObjectInfo
+    from officeops.store import ObjectInfo, Store
 
 Form = Literal["dump", "sql.gz"]
 
@@ -251,8 +251,10 @@ class Backup:
 
     def _store(self, name: str, file: str, argv: list[str], *, estimate: int) -> None:
         missing = {target: store for target, store in self._site.targets.items() if name not in self.outcomes[target].objects}
-        key = layout.folder(self._site.name, self.id) + file + extension(self._codec)
         self._journal(name)
+        if having := [store for target, store in self._site.targets.items() if target not in missing]:
+            return self._copy(name, having[0], missing)
+        key = layout.folder(self._site.name, self.id) + file + extension(self._codec)
         meter = Meter(name, estimate, every=8 << 20)
         plain, stored = Tally(meter.add), Tally()
         source = self._unless_cancelled(tools.output(self._site.stack.tool(argv), timeout=self._timeout))
@@ -266,6 +268,18 @@ class Backup:
         self._plain[name] = StoredObject(
             key=key, bytes=stored.bytes, sha256=stored.sha256, plain_bytes=plain.bytes, plain_sha256=plain.sha256
         )
+        self._settle(name, results)
+
+    def _copy(self, name: str, holder: Store, missing: dict[str, Store]) -> None:
+        """What one target has goes to the others as it is: a second dump would be other bytes, and the manifest has one checksum for all."""
+        known = self._plain[name]
+        meter = Meter(name, known.bytes, every=8 << 20)
+        put: dict[str, Callable[[Iterator[bytes]], ObjectInfo]] = {
+            target: partial(store.put, known.key, estimate=known.bytes) for target, store in missing.items()
+        }
+        with self._stage(name), holder.open(known.key) as reader:
+            results = broadcast(self._unless_cancelled(Tally(meter.add).through(read_chunks(reader))), put)
+        meter.finish()
         self._settle(name, results)
 
     def _settle(self, name: str, results: dict[str, ObjectInfo | Failed]) -> None:

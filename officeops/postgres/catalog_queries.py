@@ -11,10 +11,23 @@ def _not_of_an_extension(catalog: str, oid: str) -> str:
     return f"NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{catalog}'::regclass AND d.objid = {oid} AND d.deptype = 'e')"
 
 
-# (qualified name, query for its count and checksum); "the row.*" stays the row even where a column has the alias' name
+# Types whose binary form is the value, exactly, and the same in every database; arrays of them too. Others may hold object ids
+# (enums, composites, regclass) or have none: they are compared as text, and so is everything where sending text would convert it.
+_BINARY = (
+    "bool", "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "bpchar", "bytea", "date", "time", "timetz",
+    "timestamp", "timestamptz", "interval", "uuid", "json", "jsonb", "inet", "cidr", "macaddr", "bit", "varbit",
+)  # fmt: skip
+_BINARY_TYPES = ", ".join(f"'pg_catalog.{name}'::regtype, 'pg_catalog.{name}[]'::regtype" for name in _BINARY)
+
+# (qualified name, query for its count and checksum). A row's hash is that of its columns' binary form, which takes half the time of the
+# row's text; wrapped in a record of one column because servers before 18 hash bytea in no other way.
 TABLES = f"""
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
-       format('SELECT count(*), coalesce(sum(hashtextextended(("the row".*)::text, 0)), 0) FROM ONLY %I.%I AS "the row"',
+       format('SELECT count(*), coalesce(sum(hash_record_extended(ROW(record_send(ROW(%s))), 0)), 0) FROM ONLY %I.%I AS "the row"',
+              (SELECT string_agg(format(CASE WHEN getdatabaseencoding() = 'UTF8' AND a.atttypid IN ({_BINARY_TYPES}) THEN '"the row".%I'
+                                             ELSE 'convert_to("the row".%I::text, getdatabaseencoding())' END, a.attname),
+                                 ', ' ORDER BY a.attnum)
+               FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
               n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND {_OURS}

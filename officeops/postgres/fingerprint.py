@@ -1,7 +1,7 @@
 """What a database holds, in figures that can be compared: equal fingerprints mean equal content.
 
 Taken on an exported snapshot, so that it describes exactly what a dump on the same snapshot contains, however much is
-written meanwhile. Per table the number of rows and the sum of a 64-bit hash of each row's text: independent of the rows' order.
+written meanwhile. Per table the number of rows and the sum of a 64-bit hash of each row's binary form: independent of the rows' order.
 """
 
 from __future__ import annotations

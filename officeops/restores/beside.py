@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # A restore can be repeated from the start, so it need not wait for the disk at each commit; indexes are built in memory where they fit.
 # Nothing is lost by it: the swap's own commit waits for all that was written before.
-_LOAD_OPTIONS = {"synchronous_commit": "off", "maintenance_work_mem": "256MB", "max_parallel_maintenance_workers": "2"}
+_LOAD_OPTIONS = {"synchronous_commit": "off", "maintenance_work_mem": "128MB", "max_parallel_maintenance_workers": "1"}
+_JOBS_PER_CORE = 2  # measured: while one waits for the log or the disk, another works
 _HEADROOM = 1.1
 
 
@@ -138,7 +139,7 @@ class Beside:
         spool = self._fetched()
         meter = Meter("restore", None)
         if spool.shape == "custom":
-            argv = tools.pg_restore(self.database, str(spool.path), jobs=os.cpu_count() or 1)
+            argv = tools.pg_restore(self.database, str(spool.path), jobs=_JOBS_PER_CORE * (os.cpu_count() or 1))
             run(self.site.stack.tool(argv, files=[spool.path], options=_LOAD_OPTIONS), timeout=self._timeout)
         else:
             with spool.path.open("rb") as file:

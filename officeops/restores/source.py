@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from officeops.backups.manifest import Manifest, StoredObject
 from officeops.errors import DiskFullError, OfficeOpsError, UsageError
 from officeops.progress import Meter
 from officeops.store import Store
-from officeops.streams import DamagedError, Tally, read_chunks
+from officeops.streams import DamagedError, Tally, ahead, read_chunks
 
 Shape = Literal["custom", "sql"]
 _AGE, _ZSTD, _GZIP, _CUSTOM, _TAR = b"age-encryption.org/v1", b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"PGDMP", b"ustar"
@@ -54,9 +54,9 @@ class BackupSource:
         stored, plain = Tally(), Tally()
         with self.store.open(expected.key) as reader:
             coded = stored.through(read_chunks(reader))
-            yield from plain.through(
-                decode(coded, compression=codec.compression, encrypted=codec.encryption is not None, identity=self.identity)
-            )
+            decoded = decode(coded, compression=codec.compression, encrypted=codec.encryption is not None, identity=self.identity)
+            with closing(ahead(decoded)) as ready:
+                yield from plain.through(ready)
             for _ in coded:  # what a decoder did not need to see counts for the checksum all the same
                 continue
         found = (stored.bytes, stored.sha256, plain.bytes, plain.sha256)

@@ -67,7 +67,7 @@ class PostgresServer:
     port: int
     superuser: str
     password: SecretStr
-    settings: tuple[str, ...] = ("shared_buffers=128MB", "max_wal_size=2GB", "wal_compression=on", "max_connections=100")
+    settings: tuple[str, ...] = ("shared_buffers=256MB", "wal_buffers=32MB", "max_wal_size=2GB", "max_connections=100")
 
     @property
     def data(self) -> Path:
