@@ -45,6 +45,7 @@ class Command:
 
     env: added to the few inherited variables; secrets go here, never into argv.
     user: account to run as, None for ours (only root may name another).
+    daemonizes: what it leaves behind when it ends well is meant to live on; of any other program nothing does.
     on_kill: called after the group was killed, for what the kill does not reach (a process inside a container).
     """
 
@@ -52,6 +53,7 @@ class Command:
     env: Mapping[str, str | SecretStr] = field(default_factory=dict)
     cwd: Path | None = None
     user: str | None = None
+    daemonizes: bool = False
     on_kill: Callable[[], None] | None = None
 
     @property
@@ -94,7 +96,8 @@ class Child:
     def __init__(self, command: Command, popen: subprocess.Popen[bytes], deadline: float) -> None:
         self.command, self._popen, self._deadline = command, popen, deadline
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
-        self._timed_out = False
+        self._timed_out = self._over = self._reaped = False
+        self._lock = threading.Lock()
         self._reader = threading.Thread(target=self._read_stderr, daemon=True)
         self._reader.start()
         self._timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._expire)
@@ -120,7 +123,11 @@ class Child:
 
     def wait(self, *, ok: Sequence[int] = (0,)) -> int:
         """Waits for the end and returns the exit status. Raises CommandError unless it is one of `ok`."""
-        status = self._popen.wait()
+        status = self._end()
+        if not self.command.daemonizes:
+            self._signal(signal.SIGKILL)  # what it left behind would hold its pipes open
+        with self._lock:  # a time that runs out now is finished with before we go on
+            self._over = True
         self._timer.cancel()
         self._reader.join(timeout=_GRACE_S)
         if self._timed_out:
@@ -132,22 +139,22 @@ class Child:
 
     @property
     def stderr(self) -> str:
-        """The last lines that the child wrote to stderr."""
-        return "\n".join(self._stderr)
+        """The last lines that the child wrote to stderr, without the secrets that it was given."""
+        text = "\n".join(self._stderr)
+        for value in self.command.env.values():
+            if isinstance(value, SecretStr) and (secret := value.get_secret_value()):
+                text = text.replace(secret, "(hidden)")
+        return text
 
     def kill(self) -> None:
-        """Ends the whole group, if the child still runs: SIGTERM, five seconds, SIGKILL."""
+        """Ends the whole group: SIGTERM, five seconds, SIGKILL. Of a child that ended by itself, what it left behind."""
         self._timer.cancel()
-        if self._popen.poll() is not None:
-            return  # reaped: its number may belong to somebody else by now
-        os.killpg(self.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._popen.wait(_GRACE_S)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._popen.wait()
-        if self.command.on_kill is not None:
-            self.command.on_kill()
+        with self._lock:
+            self._over = True
+            if not self._reaped:
+                self._end_group(spare=self.command.daemonizes)
+                self._popen.wait()
+                self._reaped = True
 
     def close(self) -> None:
         """Ends the child if it still runs and frees the pipes."""
@@ -158,9 +165,50 @@ class Child:
                     pipe.close()
 
     def _expire(self) -> None:
-        if self._popen.poll() is None:
-            self._timed_out = True
-            self.kill()
+        with self._lock:
+            if not self._over:
+                self._timed_out = True
+                self._end_group(spare=False)
+
+    def _end_group(self, *, spare: bool) -> None:
+        """spare: leave alone what a child that ended by itself left behind."""
+        running = self._status() is None
+        if running:
+            self._signal(signal.SIGTERM)
+            deadline = time.monotonic() + _GRACE_S
+            while self._status() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+        if running or not spare:
+            self._signal(signal.SIGKILL)
+        if running and self.command.on_kill is not None:
+            self.command.on_kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the whole group. The child is not reaped yet, so the group's number cannot be somebody else's."""
+        if self._popen.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
+    def _end(self) -> int:
+        """Waits for the child's end without reaping it. Returns its exit status, or minus the signal that killed it."""
+        if self._popen.returncode is None:
+            with suppress(ChildProcessError):  # closed meanwhile, in another thread
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        status = self._status()
+        assert status is not None
+        return status
+
+    def _status(self) -> int | None:
+        """The exit status, or minus the signal; None while the child runs."""
+        if self._popen.returncode is not None:
+            return self._popen.returncode
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return self._popen.wait()
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def _read_stderr(self) -> None:
         assert self._popen.stderr is not None
@@ -194,7 +242,7 @@ def started(
             extra_groups=[] if command.user else None,
             start_new_session=True,
         )
-    except OSError as error:
+    except (OSError, KeyError) as error:  # KeyError: there is no such account
         raise CommandError(command, "could not be started", str(error)) from error
     child = Child(command, popen, time.monotonic() + timeout)
     try:

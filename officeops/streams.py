@@ -71,25 +71,29 @@ def compress(chunks: Iterable[bytes], *, level: int, threads: int) -> Iterator[b
 
 
 def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Undoes `compress`. Raises DamagedError when the frame is damaged or ends early."""
+    """Undoes `compress`: all frames, however many. Raises DamagedError when one is damaged or ends early."""
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    decompressor = zstandard.ZstdDecompressor()
+    frame = decompressor.decompressobj()
     try:
         for chunk in chunks:
-            if decompressor.eof:
-                raise DamagedError("There are bytes behind the end of the compressed data.")
             for piece in _pieces(chunk):
-                if out := decompressor.decompress(piece):
-                    yield out
+                rest = piece
+                while rest:
+                    if frame.eof:
+                        frame = decompressor.decompressobj()
+                    if out := frame.decompress(rest):
+                        yield out
+                    rest = frame.unused_data if frame.eof else b""
     except zstandard.ZstdError as error:
         raise DamagedError(f"The compressed data is damaged ({error}).") from error
-    if not decompressor.eof:
+    if not frame.eof:
         raise DamagedError("The compressed data ends too early.")
 
 
-def _pieces(chunk: bytes, size: int = 64 << 10) -> Iterator[bytes]:
-    """A decompressor returns all that its input expands to: small pieces keep that small."""
+def _pieces(chunk: bytes, size: int = 1 << 10) -> Iterator[bytes]:
+    """A decompressor returns all that its input expands to, and 4 bytes may be 128 KiB: small pieces keep that below 32 MiB."""
     view = memoryview(chunk)
     for start in range(0, len(view), size):
         yield bytes(view[start : start + size])
@@ -180,13 +184,14 @@ class _ChunkReader(io.RawIOBase):
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks, self._rest = iter(chunks), memoryview(b"")
+        self._failure: BaseException | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         while not self._rest:
-            chunk = next(self._chunks, None)
+            chunk = self._next()
             if chunk is None:
                 return 0
             self._rest = memoryview(chunk)
@@ -194,6 +199,16 @@ class _ChunkReader(io.RawIOBase):
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+    def _next(self) -> bytes | None:
+        """A stream that failed is over, which a second reading must not take for its end."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return next(self._chunks, None)
+        except BaseException as error:
+            self._failure = error
+            raise
 
 
 class _ChunkWriter(io.RawIOBase):

@@ -10,14 +10,11 @@ from contextlib import contextmanager
 import typer
 from rich.table import Table
 
-from officeops.backups.catalogue import find
 from officeops.config import find_folder
-from officeops.postgres.connect import connected
 from officeops.settings.generate import ensure_env
 from officeops.site import Site, open_site
 from officeops_cli import console
 from officeops_cli.options import Folder
-from officeops_cli.runs import recorded
 from officeops_cli.stack import address, start
 
 
@@ -64,6 +61,8 @@ def demo(folder: Folder = None) -> None:
     with diary.step("load an office") as said:
         loaded = json.loads(site.stack.seed(release))["loaded"]
         said.append(", ".join(f"{count:,} {table}" for table, count in loaded.items()) or "it was there already")
+    from officeops_cli.runs import recorded
+
     with recorded(site.config, offline=False):
         where = _first_night(site, diary)
     diary.show()
@@ -74,6 +73,7 @@ def _first_night(site: Site, diary: Diary) -> str:
     """The runbook's flows, in this process, recorded on the server. Returns the backup's id."""
     from flows.backup import BackupOptions, nightly_backup
     from flows.restore import DrillOptions, RestoreOptions, restore, restore_drill
+    from officeops.postgres.connect import connected
 
     with diary.step("nightly backup") as said:
         report = nightly_backup(BackupOptions(wait_minutes=0))
@@ -98,6 +98,7 @@ def _first_night(site: Site, diary: Diary) -> str:
 
 def _show_addresses(site: Site, backup: str) -> None:
     from deployments.control_plane import ui_url
+    from officeops.backups.catalogue import find
 
     settings = site.config.settings
     entry = find(site, backup)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from officeops.clock import iso
 from officeops.config import find_folder
 from officeops.settings.generate import ensure_env
 from officeops.site import Site, open_site
@@ -90,10 +91,14 @@ def collect(site: Site) -> dict[str, Any]:
     services = site.stack.services()
     known = entries(site)
     newest = known[0] if known else None
-    release = site.stack.current_release()
+    database, deployed = database_facts(site), site.stack.deployed()
+    release = None
+    if deployed:
+        revision = database["revision"] if database else None
+        release = {"sha": deployed.sha, "revision": revision, "deployed_at": iso(deployed.at), "colour": None}
     return {
         "stack": site.name,
-        "release": {"sha": release, "revision": None, "deployed_at": None, "colour": None} if release else None,
+        "release": release,
         "services": [
             {
                 "name": one.name,
@@ -105,7 +110,7 @@ def collect(site: Site) -> dict[str, Any]:
             }
             for one in services
         ],
-        "database": database_facts(site),
+        "database": database,
         "last_backup": {"id": newest.id, "at": newest.at, "verified": newest.verified} if newest else None,
         "alerts": [],
     }

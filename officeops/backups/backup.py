@@ -202,13 +202,13 @@ class Backup:
     def manifest(self) -> Manifest:
         """The same for all targets. Raises BackupError while anything is missing from it."""
         if self._manifest is None:
-            snapshot = self._held()
+            snapshot, deployed = self._held(), self._site.stack.deployed()
             if self._fingerprint is None or self._plain.keys() != {"database", "globals"}:
                 raise BackupError(f"The backup {self.id} is not complete.", state="Nothing was published.")
             self._manifest = Manifest(
                 id=self.id, stack=self._site.name, kind=self.kind, started_at=self._started, snapshot_at=self._snapshot_at,
                 finished_at=self._site.clock(), snapshot_lsn=snapshot.lsn, client_version=self._client_version(), database=snapshot.facts,
-                release=self._site.stack.current_release(), codec=self._codec, targets=tuple(self.outcomes), objects=self._plain,
+                release=deployed.sha if deployed else None, codec=self._codec, targets=tuple(self.outcomes), objects=self._plain,
                 fingerprint=self._with_sequences(self._fingerprint, snapshot),
             )  # fmt: skip
         return self._manifest

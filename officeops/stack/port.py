@@ -35,10 +35,18 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class Release:
-    """A built release. `sha`: full git commit, with `-dirty-<hash>` behind it when uncommitted changes were built in."""
+    """A built release. `sha`: full git commit."""
 
     sha: str
     built_at: datetime
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The release that runs, or ran last. `at`: when it took over from another one."""
+
+    sha: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -130,8 +138,8 @@ class Stack(Protocol):
         """Where the application's database (or another of that server) is reached from this process."""
         ...
 
-    def current_release(self) -> str | None:
-        """Sha of the release that runs or ran last, None before the first."""
+    def deployed(self) -> Deployed | None:
+        """The release that runs or ran last, None before the first."""
         ...
 
     def tool(self, argv: Sequence[str], *, files: Sequence[Path] = (), options: Mapping[str, str] | None = None) -> Command:

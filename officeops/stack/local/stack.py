@@ -20,7 +20,7 @@ from officeops.progress import Meter
 from officeops.stack.local import health, ports, programs
 from officeops.stack.local.releases import Releases
 from officeops.stack.local.supervisor import ProgramStatus, Supervisor
-from officeops.stack.port import DatabaseAddress, Health, LogLine, Release, ServiceStatus, State, Usage
+from officeops.stack.port import DatabaseAddress, Deployed, Health, LogLine, Release, ServiceStatus, State, Usage
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -96,9 +96,10 @@ class LocalStack:
 
     def services(self) -> list[ServiceStatus]:
         known = {status.name: status for status in self._supervisor.status()}
-        names = list(self._config.runbook.services)
+        names, deployed = list(self._config.runbook.services), self.deployed()
+        release = deployed.sha if deployed else None
         with ThreadPoolExecutor(len(names)) as pool:
-            return list(pool.map(lambda name: self._service(name, known.get(name)), names))
+            return list(pool.map(lambda name: self._service(name, known.get(name), release), names))
 
     def start(self, service: str, *, timeout: float = _START_S) -> None:
         self._require(service)
@@ -144,11 +145,12 @@ class LocalStack:
             "127.0.0.1", settings.postgres_port, settings.postgres_user, settings.postgres_password, name or settings.postgres_db
         )
 
-    def current_release(self) -> str | None:
+    def deployed(self) -> Deployed | None:
         try:
-            return str(json.loads((self._home / "release.json").read_text())["sha"])
+            found = json.loads((self._home / "release.json").read_text())
         except FileNotFoundError:
             return None
+        return Deployed(found["sha"], datetime.fromisoformat(found["since"]))
 
     def tool(self, argv: Sequence[str], *, files: Sequence[Path] = (), options: Mapping[str, str] | None = None) -> Command:  # noqa: ARG002 - files are reachable anyway
         from officeops.stack.local.postgres import binaries
@@ -183,6 +185,9 @@ class LocalStack:
         self._supervisor.apply(described)
 
     def _record(self, release: Release) -> None:
+        before = self.deployed()
+        if before is not None and before.sha == release.sha:
+            return
         path = self._home / "release.json"
         temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps({"sha": release.sha, "since": datetime.now(UTC).isoformat()}))
@@ -218,14 +223,14 @@ class LocalStack:
         service = self._config.runbook.services[name]
         return health.problem(service, programs.port_of(self._config, service), self._config.settings)
 
-    def _service(self, name: str, status: ProgramStatus | None) -> ServiceStatus:
+    def _service(self, name: str, status: ProgramStatus | None, release: str | None) -> ServiceStatus:
         if status is None:
             return ServiceStatus(name, "stopped", "unknown", 0, None, None)
         state = _STATES[status.state]
         why = self._problem(name) if state in ("running", "starting") else ""
         well: Health = "unknown" if state not in ("running", "starting") else "unhealthy" if why else "healthy"
-        release = self.current_release() if self._config.runbook.services[name].kind == "app" else None
-        return ServiceStatus(name, state, well, status.restarts, release, status.started_at, why or status.detail)
+        own = release if self._config.runbook.services[name].kind == "app" else None
+        return ServiceStatus(name, state, well, status.restarts, own, status.started_at, why or status.detail)
 
     def _waits(self, name: str) -> bool:
         return bool(self._config.runbook.services[name].depends_on)

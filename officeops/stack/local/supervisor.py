@@ -216,7 +216,7 @@ class Supervisor:
         self._runtime.mkdir(mode=0o700, exist_ok=True)
         if self._runtime.stat().st_uid != os.geteuid():
             raise OfficeOpsError(f"{self._runtime} belongs to somebody else.", todo="Remove it, or set TMPDIR to a folder of your own.")
-        command = Command((sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")))
+        command = Command((sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")), daemonizes=True)
         run(command, timeout=30)
         deadline = time.monotonic() + 15
         while not self.running:
