@@ -38,8 +38,13 @@ def step(name: str, *, retries: int = 0) -> Callable[[Callable[Given, Result]], 
 
 
 def settle(*futures: PrefectFuture[Any]) -> None:
-    """Waits for all branches, whatever becomes of them: what failed is known to the object that they work on."""
+    """Waits for all branches. What failed is known to the object that they work on, which reports it; a defect of ours is raised."""
     wait_for_futures(list(futures))
+    for future in futures:
+        if future.state.is_failed() or future.state.is_crashed():
+            error = future.result(raise_on_failure=False)
+            if isinstance(error, BaseException) and not isinstance(error, OfficeOpsError):
+                raise error
 
 
 def _passes(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

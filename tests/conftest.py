@@ -11,6 +11,7 @@ import pytest
 
 from officeops.postgres import databases
 from officeops.site import Site
+from tests.support.control_plane import Plane, running_plane
 from tests.support.paths import open_folder
 from tests.support.postgres import Running, running_postgres
 from tests.support.s3 import S3Endpoint, running_s3
@@ -68,3 +69,10 @@ def run_sql(postgres: Running, database: str) -> Callable[..., list[tuple[object
             return cursor.fetchall() if cursor.description else []
 
     return run
+
+
+@pytest.fixture(scope="session")
+def plane(postgres: Running) -> Iterator[Plane]:
+    """One control plane for the session; its site backs up a small office."""
+    with running_plane(postgres, "control_plane_office") as found:
+        yield found

@@ -1,0 +1,172 @@
+"""A real Prefect server with a PostgreSQL of its own, a real worker, and a chat channel that only listens."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+
+from deployments import control_plane
+from officeops.postgres import databases
+from officeops.process import Command, run
+from officeops.site import Site
+from tests.support.paths import open_folder
+from tests.support.ports import eventually
+from tests.support.postgres import Running
+from tests.support.site import PROJECT, make_site
+
+OFFICE = """
+CREATE TABLE IF NOT EXISTS public.notes (id int PRIMARY KEY, body text);
+INSERT INTO public.notes SELECT n, 'メモ ' || n FROM generate_series(1, 1000) AS n ON CONFLICT DO NOTHING;
+"""
+
+
+@dataclass
+class Ended:
+    """A command that ended: what a program sees of it."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on stdout."""
+        found = json.loads(self.stdout)
+        assert isinstance(found, dict)
+        return found
+
+
+@dataclass
+class Channel:
+    """A chat channel: a webhook on loopback that keeps what it is sent."""
+
+    url: str
+    messages: list[tuple[str, str]] = field(default_factory=list)  # path, body
+
+    def sent_to(self, path: str) -> list[str]:
+        """Bodies that `path` was sent."""
+        return [body for at, body in self.messages if at == path]
+
+
+@contextmanager
+def listening() -> Iterator[Channel]:
+    """A channel for the block."""
+    channel = Channel("")
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            channel.messages.append((self.path, body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    channel.url = f"127.0.0.1:{server.server_port}"
+    try:
+        yield channel
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A site whose control plane runs."""
+
+    site: Site
+    channel: Channel
+    created: list[str]  # what the first deployment said that it changed
+
+    @contextmanager
+    def client(self) -> Iterator[SyncPrefectClient]:
+        """A client of the server."""
+        settings = self.site.config.settings
+        address = {
+            PREFECT_API_URL: control_plane.api_url(settings),
+            PREFECT_API_AUTH_STRING: settings.prefect_auth_string.get_secret_value(),
+        }
+        with temporary_settings(address), get_client(sync_client=True) as client:
+            yield client
+
+    def apply(self) -> list[str]:
+        """`python -m deployments apply`: what it says that it changed."""
+        folder = self.site.config.folder
+        done = run(Command((sys.executable, "-m", "deployments", "apply"), {"OFFICEOPS_DIR": str(folder)}, cwd=PROJECT), timeout=120)
+        return done.stdout.decode().splitlines()
+
+    def start(self, flow: str, **options: object) -> FlowRun:
+        """A run of a deployment, for the worker."""
+        with self.client() as client:
+            deployment = client.read_deployment_by_name(f"{flow}/{self.site.name}")
+            return client.create_flow_run_from_deployment(deployment.id, parameters={"options": options})
+
+    def ended(self, run: FlowRun, seconds: float = 90) -> FlowRun:
+        """The run in its final state."""
+        found = [run]
+
+        def over() -> bool:
+            found[0] = client.read_flow_run(run.id)
+            return found[0].state is not None and found[0].state.is_final()
+
+        with self.client() as client:
+            eventually(over, seconds, f"the end of {run.name}")
+        return found[0]
+
+    def officeops(self, *arguments: str, stdin: bytes = b"", **env: str) -> Ended:
+        """The command, in the site's folder."""
+        argv = (sys.executable, "-m", "officeops_cli.main", *arguments)
+        command = Command(argv, {"PYTHONPATH": str(PROJECT), "NO_COLOR": "1", **env}, cwd=self.site.config.folder)
+        done = run(command, timeout=180, stdin=stdin, ok=range(256))
+        return Ended(done.status, done.stdout.decode(), done.stderr)
+
+    def secrets(self) -> list[str]:
+        """Every secret of .env, in clear."""
+        values = self.site.config.settings.model_dump().values()
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+
+@contextmanager
+def running_plane(server: Running, database: str) -> Iterator[Plane]:
+    """A control plane of its own, for the block."""
+    with open_folder() as folder, listening() as channel, databases.maintenance(server.address(), application="test") as connection:
+        databases.create_like(connection, database, None)
+        run_sql(server, database, OFFICE)
+        # As a person would give them: a webhook, and an Apprise URL.
+        urls = f"http://{channel.url}/webhook json://{channel.url}/apprise"
+        site = make_site(folder, server, database, NOTIFY_URLS=f"'{urls}'", TZ="Asia/Tokyo")
+        created = control_plane.up(site.config)
+        try:
+            yield Plane(site, channel, created)
+        finally:
+            control_plane.down(site.config)
+
+
+def run_sql(server: Running, database: str, sql: str) -> list[tuple[Any, ...]]:
+    """Runs SQL and returns the rows."""
+    from officeops.postgres.connect import connected
+
+    with connected(server.address(database), application="test") as connection:
+        cursor = connection.execute(sql.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def text_file(path: Path, text: str) -> Path:
+    """A file with `text`."""
+    path.write_text(text)
+    return path
