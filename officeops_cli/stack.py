@@ -6,12 +6,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from officeops.clock import iso
+from officeops.clock import iso, parse_iso
 from officeops.config import find_folder
 from officeops.settings.generate import ensure_env
 from officeops.site import Site, open_site
@@ -85,12 +86,14 @@ def status(as_json: Json = False, folder: Folder = None) -> None:
 
 def collect(site: Site) -> dict[str, Any]:
     """The contract's object."""
+    from officeops.alerts import alerts
     from officeops.backups.catalogue import entries
     from officeops.postgres.facts import database_facts
 
-    services = site.stack.services()
-    known = entries(site)
+    services, known = site.stack.services(), entries(site)
     newest = known[0] if known else None
+    verified = next((parse_iso(entry.at) for entry in known if entry.verified), None)
+    max_age = timedelta(hours=site.config.runbook.backups.max_age_hours)
     database, deployed = database_facts(site), site.stack.deployed()
     release = None
     if deployed:
@@ -112,7 +115,7 @@ def collect(site: Site) -> dict[str, Any]:
         ],
         "database": database,
         "last_backup": {"id": newest.id, "at": newest.at, "verified": newest.verified} if newest else None,
-        "alerts": [],
+        "alerts": [asdict(alert) for alert in alerts(services, last_verified=verified, max_age=max_age, now=site.clock())],
     }
 
 
@@ -136,6 +139,8 @@ def _show(site: Site, found: dict[str, Any]) -> None:
     console.out.print(
         f"last backup {last['id']} ({'verified' if last['verified'] else 'NOT verified'})" if last else "no backup yet: `officeops backup`"
     )
+    for alert in found["alerts"]:
+        console.out.print(f"[red]![/] {alert['text']}", soft_wrap=True)
 
 
 def logs(
