@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from officeops.site import open_site
 from officeops_cli import console
@@ -96,6 +95,8 @@ def backups(as_json: Json = False, folder: Folder = None) -> None:
             }
         )
         return
+    from rich.table import Table
+
     from officeops.clock import parse_iso
 
     table = Table()
@@ -193,6 +194,8 @@ def prune(
         )
         return
     for plan in plans:
+        from rich.table import Table
+
         table = Table(title=plan.target, title_justify="left")
         for heading in ("backup", "", "why"):
             table.add_column(heading)

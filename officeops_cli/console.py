@@ -6,17 +6,29 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
+from typing import TYPE_CHECKING, Any
 
 from officeops.errors import OfficeOpsError
 from officeops.progress import Step, shown_by
 
 _WIDE = 200  # into a file or a pipe nothing is cut or folded
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDE)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    out: Console
+    err: Console
+
+
+def __getattr__(name: str) -> Console:
+    """`out` and `err`, made when first asked for: `status --json` needs neither, and Rich takes a tenth of a second to import."""
+    if name not in ("out", "err"):
+        raise AttributeError(name)
+    from rich.console import Console
+
+    stream = {"out": sys.stdout, "err": sys.stderr}[name]
+    made = globals()[name] = Console(stderr=name == "err", highlight=False, width=None if stream.isatty() else _WIDE)
+    return made
 
 
 def print_json_object(value: dict[str, Any]) -> None:
@@ -27,6 +39,9 @@ def print_json_object(value: dict[str, Any]) -> None:
 
 def show_error(error: OfficeOpsError) -> None:
     """What happened, what state things are in, what to do next."""
+    from rich.markup import escape
+
+    err = __getattr__("err")
     err.print(f"[bold red]✗[/] {escape(error.what)}", soft_wrap=True)
     if error.state:
         err.print(f"  {escape(error.state.strip())}", soft_wrap=True)
@@ -57,6 +72,7 @@ def duration(seconds: float) -> str:
 @contextmanager
 def progress_bars() -> Iterator[None]:
     """Shows every step's progress for the block: bars on a terminal, otherwise a line when a step of over two seconds is done."""
+    err = __getattr__("err")
     if not err.is_terminal:
         yield
         return

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.table import Table
 
 from officeops.config import find_folder
 from officeops.settings.generate import ensure_env
@@ -40,6 +39,8 @@ class Diary:
 
     def show(self) -> None:
         """The table at the end."""
+        from rich.table import Table
+
         table = Table(title="What was done", title_justify="left")
         table.add_column("step")
         table.add_column("result", overflow="fold")

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from officeops.clock import iso, parse_iso
 from officeops.config import find_folder
@@ -125,6 +124,8 @@ def address(site: Site) -> str:
 
 
 def _show(site: Site, found: dict[str, Any]) -> None:
+    from rich.table import Table
+
     table = Table(title=f"{site.config.runbook.title} — {address(site)}", title_justify="left")
     for heading in ("service", "state", "health", "restarts", "release", ""):
         table.add_column(heading)
