@@ -59,6 +59,8 @@ def client_environment(config: Config, *, offline: bool = False) -> dict[str, st
         return {
             **common,
             "PREFECT_API_URL": "",
+            # A server that lives only as long as its run takes no events, and Prefect would complain of each.
+            "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
             "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
         }

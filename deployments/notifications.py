@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
+import apprise
 from prefect.automations import Automation, AutomationCore, EventTrigger, Posture
 from prefect.blocks.fields import SecretDict
 from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
@@ -49,13 +50,14 @@ def _block(name: str, url: SecretStr) -> UUID:
     """The block that holds the URL, which is a secret: a new value in the same block."""
     clear = url.get_secret_value()
     block: SlackWebhook | CustomWebhookNotificationBlock
-    if clear.startswith(("http://", "https://")):
-        # The address itself is the secret of most webhooks.
+    if apprise.Apprise.instantiate(clear) is None:
+        # No service that Apprise knows: a plain webhook. The address itself is the secret of most webhooks.
         block = CustomWebhookNotificationBlock(
             name=name, url="{{target}}", json_data={"title": "{{subject}}", "message": "{{body}}"}, secrets=SecretDict({"target": clear})
         )
     else:
-        # The server loads blocks by types that it knows. This one hands any Apprise URL to Apprise, whatever its name says.
+        # The server loads blocks by types that it knows. This one hands any Apprise URL to Apprise, whatever its name says;
+        # and Apprise knows the webhooks of Slack, Discord and others by their https:// addresses too.
         block = SlackWebhook(url=url)
     saved = block.save(name, overwrite=True)
     assert isinstance(saved, UUID)

@@ -40,7 +40,7 @@ class UndoOptions(BaseModel):
 class DrillOptions(BaseModel):
     """Which backup is proven."""
 
-    backup: str = Field("latest", description="Id of a backup, or `latest`: the newest verified one.")
+    backup: str = Field("latest", description="Id of a backup, or `latest`: the newest that some target holds whole.")
     target: str | None = Field(None, description="Take it from this target; default: the first that has it whole.")
     wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib import import_module
 
 import typer
@@ -30,7 +31,7 @@ def main() -> None:
         app(arguments, standalone_mode=True)
     except OfficeOpsError as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         show_error(error)
         sys.exit(error.exit_status)
     except KeyboardInterrupt:

@@ -60,7 +60,11 @@ def restore(
                     wait_minutes=wait,
                 )
             )
-    _show(done, as_json=as_json)
+    if undo and not as_json:
+        console.out.print(f"[green]✓[/] {done.source} is live again, in {console.duration(done.seconds)}.")
+        console.out.print(f"  The database that it replaces is kept as {done.previous}; `officeops restore --undo` swaps once more.")
+    else:
+        _show(done, as_json=as_json)
 
 
 def drill(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A backup and its copies. verified: every target that it was made for holds a copy that was read back whole.
+    """A backup and its copies. verified: it was read back whole from every target that it was made for and that .env still names.
     drilled_at: when it was last restored with equal fingerprints."""
 
     id: str
@@ -37,6 +37,11 @@ class Entry:
     pinned: bool
     copies: tuple[Copy, ...]
 
+    @property
+    def whole(self) -> tuple[Copy, ...]:
+        """The copies that were read back whole."""
+        return tuple(copy for copy in self.copies if copy.verified_at and not copy.problem)
+
 
 def entries(site: Site) -> list[Entry]:
     """All backups that the ledger knows, newest first."""
@@ -45,23 +50,23 @@ def entries(site: Site) -> list[Entry]:
         if drill.ok:
             drilled.setdefault(drill.backup, drill.at)
     by_backup = groupby(sorted(site.ledger.copies(), key=lambda copy: (copy.at, copy.backup), reverse=True), key=lambda copy: copy.backup)
-    return [_entry(tuple(copies), drilled) for _, copies in by_backup]
+    return [_entry(site, tuple(copies), drilled) for _, copies in by_backup]
 
 
-def _entry(copies: tuple[Copy, ...], drilled: dict[str, str]) -> Entry:
+def _entry(site: Site, copies: tuple[Copy, ...], drilled: dict[str, str]) -> Entry:
     first = copies[0]
-    good = {copy.target for copy in copies if copy.verified_at and not copy.problem}
-    return Entry(
-        first.backup, first.kind, first.at, first.bytes, good >= set(first.manifest["targets"]), drilled.get(first.backup),
-        any(copy.pinned for copy in copies), copies,
-    )  # fmt: skip
+    entry = Entry(
+        first.backup, first.kind, first.at, first.bytes, False, drilled.get(first.backup), any(copy.pinned for copy in copies), copies
+    )
+    good = {copy.target for copy in entry.whole}
+    return replace(entry, verified=bool(good) and good >= set(first.manifest["targets"]) & site.targets.keys())
 
 
 def find(site: Site, backup: str) -> Entry:
-    """The backup of that id, of an unambiguous beginning of it, or `latest`: the newest verified one. Raises UsageError."""
+    """The backup of that id, of an unambiguous beginning of it, or `latest`: the newest that some target holds whole. Raises UsageError."""
     known = entries(site)
     if backup == "latest":
-        found = [entry for entry in known if entry.verified][:1]
+        found = [entry for entry in known if entry.whole][:1]
     else:
         found = [entry for entry in known if entry.id == backup] or [entry for entry in known if entry.id.startswith(backup)]
     if len(found) == 1:

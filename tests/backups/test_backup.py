@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 
@@ -130,3 +131,17 @@ def test_a_backup_is_found_by_the_beginning_of_its_id(new_site: NewSite, office:
     site = new_site()
     made = back_up(site).manifest.id
     assert catalogue.find(site, made[:10]).id == catalogue.find(site, "latest").id == made
+
+
+@pytest.mark.parametrize(("targets", "verified"), [("file:targets/two", True), ("file:targets/one file:targets/two", False)])
+def test_a_new_host_restores_the_latest_from_the_target_that_is_left(targets: str, verified: bool, new_site: NewSite, office: None) -> None:
+    before = new_site(BACKUP_TARGETS="file:targets/one file:targets/two")
+    made = back_up(before).manifest.id
+    for lost in ("targets/one", ".officeops", ".env"):
+        place = before.config.folder / lost
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    site = new_site(BACKUP_TARGETS=targets)
+    catalogue.rebuild(site)
+    (entry,) = catalogue.entries(site)
+    assert (entry.id, entry.verified) == (made, verified)
+    assert drill(site)["public.users"].rows == 500

@@ -110,6 +110,7 @@ def test_a_script_that_people_can_read(plane: Plane) -> None:
         (["status", "--json"], {"HTTP_PORT": "many"}, 2, "(environment): HTTP_PORT: found 'many'"),
         (["restore", "nothing.sql", "--yes"], {}, 2, "nothing.sql"),
         (["restore", "latest"], {}, 3, "--yes"),
+        (["restore", "latest", "--undo", "--yes"], {}, 2, "Name a backup to restore, or --undo"),
     ],
 )
 def test_bad_usage_is_told_from_failure(
@@ -120,6 +121,12 @@ def test_bad_usage_is_told_from_failure(
     assert (ended.status, ended.stdout) == (status, "")
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_debug_shows_the_traceback_too(plane: Plane) -> None:
+    ended = plane.officeops("restore", "--debug")
+    assert (ended.status, ended.stdout) == (2, "")
+    assert "Traceback" in ended.stderr
 
 
 def test_who_holds_the_lock_is_told_and_the_exit_status_is_3(plane: Plane) -> None:
@@ -146,6 +153,7 @@ def test_a_server_that_is_down_is_told_at_once_and_the_backup_runs_offline(plane
     offline = plane.officeops("backup", "--json", "--offline", **without_server)
     assert offline.status == 0, offline.stderr
     assert offline.json["verified"] is True
+    assert offline.stderr == ""
 
 
 def test_reading_needs_no_server(plane: Plane, without_server: dict[str, str]) -> None:
