@@ -1,7 +1,8 @@
 """One lock per stack: what changes a stack holds it, so that the command line and the flows exclude each other.
 
 An flock on a file in OFFICEOPS_HOME: it dies with its holder, so it can never be stale. Who holds it, since when
-and doing what stands in the file, for the one who is refused.
+and doing what stands in the file, for the one who is refused; that text can be stale, and is believed only while the lock is held
+by a process that lives.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from officeops.clock import Clock, iso, utc_now
-from officeops.errors import RefusedError
+from officeops.errors import OfficeOpsError, RefusedError
+
+_POLL_S = 0.2
+_NAMELESS_S = 1.0  # how long a holder may take to write who it is; who only looks holds the lock for microseconds
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,15 @@ class Holder:
 
 
 class LockedError(RefusedError):
-    """The stack is locked by `holder` (None: it let go while we asked)."""
+    """The stack is locked by `holder` (None: it does not say who it is)."""
 
     def __init__(self, stack: str, holder: Holder | None) -> None:
         self.holder = holder
-        by = f"{holder.who} (process {holder.pid}) since {holder.since}, doing: {holder.doing}" if holder else "a process that just ended"
+        by = (
+            f"{holder.who} (process {holder.pid}) since {holder.since}, doing: {holder.doing}"
+            if holder
+            else "a process that does not say what it is"
+        )
         super().__init__(
             f"The stack {stack} is in use by {by}.",
             state="Nothing was changed.",
@@ -54,13 +62,22 @@ def stack_lock(
     clock: Clock = utc_now,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
-    """Holds the lock of `stack` for the block. Waits up to `wait_s` seconds for it, then raises LockedError."""
-    home.mkdir(parents=True, exist_ok=True)
+    """Holds the lock of `stack` for the block. Waits up to `wait_s` seconds for it, then raises LockedError.
+
+    Raises OfficeOpsError when the lock's file cannot be made or opened."""
     path = home / f"{stack}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OfficeOpsError(
+            f"The stack {stack} cannot be locked: {error}.",
+            state="Nothing was changed.",
+            todo="Run this as the user who owns OFFICEOPS_HOME, or set another in .env.",
+        ) from error
     try:
         _acquire(descriptor, path, stack, wait_s, sleep)
-        holder = Holder(doing, f"{getpass.getuser()}@{socket.gethostname()}", os.getpid(), iso(clock()))
+        holder = Holder(doing, f"{_user()}@{socket.gethostname()}", os.getpid(), iso(clock()))
         _write(descriptor, json.dumps(asdict(holder)).encode())
         try:
             yield
@@ -71,7 +88,7 @@ def stack_lock(
 
 
 def lock_holder(home: Path, stack: str) -> Holder | None:
-    """Who holds the lock of `stack` now, or None. Takes nothing."""
+    """Who holds the lock of `stack` now, or None. Whoever asks for the lock at the same moment gets it all the same."""
     path = home / f"{stack}.lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -87,20 +104,43 @@ def lock_holder(home: Path, stack: str) -> Holder | None:
 
 
 def _acquire(descriptor: int, path: Path, stack: str, wait_s: float, sleep: Callable[[float], None]) -> None:
-    deadline = time.monotonic() + wait_s
+    started = time.monotonic()
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise LockedError(stack, _read(path)) from None
-            sleep(0.2)
+            holder = _read(path)
+            if time.monotonic() - started >= (wait_s if holder else max(wait_s, _NAMELESS_S)):
+                raise LockedError(stack, holder) from None
+            sleep(_POLL_S if holder else _POLL_S / 10)
 
 
 def _read(path: Path) -> Holder | None:
-    text = path.read_text()
-    return Holder(**json.loads(text)) if text else None
+    """What the file says. None when that is nothing, no longer true, or not understood."""
+    try:
+        holder = Holder(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    here = holder.who.endswith(f"@{socket.gethostname()}")
+    return None if here and not _lives(holder.pid) else holder
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as containers have them
+        return f"uid {os.geteuid()}"
 
 
 def _write(descriptor: int, data: bytes) -> None:

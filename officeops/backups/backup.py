@@ -251,10 +251,10 @@ class Backup:
 
     def _store(self, name: str, file: str, argv: list[str], *, estimate: int) -> None:
         missing = {target: store for target, store in self._site.targets.items() if name not in self.outcomes[target].objects}
-        self._journal(name)
+        key = layout.folder(self._site.name, self.id) + file + extension(self._codec)
+        self._site.ledger.advance(self.id, name, **{f"{layout.JOURNALLED_KEY}{name}": key})  # an unfinished upload is in no listing
         if having := [store for target, store in self._site.targets.items() if target not in missing]:
             return self._copy(name, having[0], missing)
-        key = layout.folder(self._site.name, self.id) + file + extension(self._codec)
         meter = Meter(name, estimate, every=8 << 20)
         plain, stored = Tally(meter.add), Tally()
         source = self._unless_cancelled(tools.output(self._site.stack.tool(argv), timeout=self._timeout))

@@ -112,6 +112,9 @@ def folder(stack: str, backup: str) -> str:
     return f"{backups_prefix(stack)}{backup}/"
 
 
+JOURNALLED_KEY = "key of "  # begins the facts of an operation that tell where it stores
+
+
 def manifest_key(stack: str, backup: str) -> str:
     """Where its manifest stands."""
     return folder(stack, backup) + "manifest.json"

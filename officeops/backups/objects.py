@@ -87,19 +87,22 @@ def put_away_unfinished(site: Site) -> list[str]:
     """
     unfinished = site.ledger.operations("backup")
     for operation in unfinished:
-        published = [_put_away(site, store, operation.id) for store in site.targets.values()]
+        keys = [str(value) for fact, value in operation.facts.items() if fact.startswith(layout.JOURNALLED_KEY)]
+        published = [_put_away(site, store, operation.id, keys) for store in site.targets.values()]
         outcome = "done" if published and all(published) else "failed"
         site.ledger.end(operation.id, outcome, f"The run ended without a word in the step {operation.state}; put in order by the next one.")
     return [operation.id for operation in unfinished]
 
 
-def _put_away(site: Site, store: Store, backup: str) -> bool:
-    """Whether the target has it published."""
+def _put_away(site: Site, store: Store, backup: str, keys: list[str]) -> bool:
+    """Whether the target has it published. keys: of objects that may be there in part only."""
     try:
         manifest = load_manifest(store, site.name, backup)
     except ObjectMissingError:
         with suppress(OfficeOpsError):  # what cannot be removed now is an orphan without a manifest: never listed, swept when it is old
             remove_objects(site, store, backup)
+            for key in keys:
+                store.delete(key)
         return False
     except OfficeOpsError:
         return False

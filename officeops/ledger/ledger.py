@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, create_engine, delete, event, select, update
+from sqlalchemy import URL, and_, create_engine, delete, event, func, select, update
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from officeops.clock import Clock, iso, utc_now
+from officeops.errors import OfficeOpsError
 from officeops.ledger.schema import backup_copies, drills, metadata, operations
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
 
 Facts = dict[str, Any]
+_BUSY_MS = 30_000
+_SCHEMA_LOCK = 0x0FF1CE
+
+
+class LedgerError(OfficeOpsError):
+    """The ledger cannot be opened, read or written, or was told something twice."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,23 @@ class Ledger:
 
     def __init__(self, engine: Engine, stack: str, *, clock: Clock = utc_now) -> None:
         self._engine, self._stack, self._clock = engine, stack, clock
-        metadata.create_all(engine)
+        with self._writing() as connection:
+            if engine.dialect.name == "postgresql":  # two first starts at once: the second one waits, then finds everything there
+                connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+            metadata.create_all(connection)
 
     @classmethod
     def open(cls, home: Path, stack: str, url: str | None = None, *, clock: Clock = utc_now) -> Ledger:
         """The ledger at `url`, or the SQLite file in `home`, made when missing. Raises OfficeOpsError when it cannot be opened."""
-        if url is not None:
-            return cls(create_engine(url), stack, clock=clock)
-        home.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(f"sqlite:///{home / 'ledger.db'}", connect_args={"timeout": 30})
-        event.listen(engine, "connect", _durable)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            engine = create_engine(url or URL.create("sqlite", database=str(home / "ledger.db")))
+        except (OSError, ArgumentError, ImportError) as error:
+            raise LedgerError(
+                f"The ledger cannot be opened: {type(error).__name__}.", todo="Correct LEDGER_URL or OFFICEOPS_HOME in .env."
+            ) from error
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _durable)
         return cls(engine, stack, clock=clock)
 
     # Operations: the journal
@@ -81,14 +97,17 @@ class Ledger:
         """Journals that `operation` begins. Raises OfficeOpsError when that id was used before."""
         now = self._now()
         row = {"id": operation, "stack": self._stack, "kind": kind, "state": "begun", "facts": facts, "started_at": now, "updated_at": now}
-        with self._engine.begin() as connection:
-            connection.execute(operations.insert().values(row))
+        try:
+            with self._writing() as connection:
+                connection.execute(operations.insert().values(row))
+        except IntegrityError as error:
+            raise LedgerError(f"There is an operation {operation} already.", state="Nothing was begun.") from error
         return Operation(operation, kind, "begun", facts, now, None, None, None)
 
     def advance(self, operation: str, state: str, **facts: Any) -> None:
         """Journals, before it is done, that `operation` takes the step `state`; `facts` are added to those it has."""
-        with self._engine.begin() as connection:
-            known = connection.execute(select(operations.c.facts).where(self._operation(operation))).scalar_one()
+        with self._writing() as connection:
+            known = connection.execute(select(operations.c.facts).where(self._operation(operation)).with_for_update()).scalar_one()
             values = {"state": state, "facts": {**known, **facts}, "updated_at": self._now()}
             connection.execute(update(operations).where(self._operation(operation)).values(values))
 
@@ -96,13 +115,13 @@ class Ledger:
         """Journals that `operation` is over. One that has ended keeps its first outcome."""
         now = self._now()
         still_open = and_(self._operation(operation), operations.c.outcome.is_(None))
-        with self._engine.begin() as connection:
-            values = {"outcome": outcome, "error": error, "finished_at": now, "updated_at": now}
+        with self._writing() as connection:
+            values = {"outcome": outcome, "error": None if error is None else _storable(error), "finished_at": now, "updated_at": now}
             connection.execute(update(operations).where(still_open).values(values))
 
     def operation(self, operation: str) -> Operation | None:
         """The operation of that id, or None."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(select(operations).where(self._operation(operation))).one_or_none()
         return None if row is None else _operation(row)
 
@@ -110,7 +129,7 @@ class Ledger:
         """Operations of a kind with that outcome (None: those that never ended), newest first."""
         ended = operations.c.outcome.is_(None) if outcome is None else operations.c.outcome == outcome
         query = select(operations).where(operations.c.stack == self._stack, operations.c.kind == kind, ended)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(query.order_by(operations.c.started_at.desc()).limit(limit)).all()
         return [_operation(row) for row in rows]
 
@@ -118,18 +137,18 @@ class Ledger:
 
     def record_copy(self, copy: Copy) -> None:
         """Adds a copy, or replaces what was known of it."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             self._drop_copy(connection, copy.backup, copy.target)
             connection.execute(backup_copies.insert().values(stack=self._stack, **vars(copy)))
 
     def forget_copy(self, backup: str, target: str) -> None:
         """Removes a copy from the index; no error when it is not there."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             self._drop_copy(connection, backup, target)
 
     def forget_target(self, target: str) -> None:
         """Removes all of a target's copies from the index."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(delete(backup_copies).where(backup_copies.c.stack == self._stack, backup_copies.c.target == target))
 
     def copies(self, backup: str | None = None) -> list[Copy]:
@@ -137,23 +156,49 @@ class Ledger:
         query = select(backup_copies).where(backup_copies.c.stack == self._stack)
         if backup is not None:
             query = query.where(backup_copies.c.backup == backup)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(query.order_by(backup_copies.c.at.desc(), backup_copies.c.target)).mappings().all()
         return [Copy(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
 
     def record_drill(self, drill: Drill) -> None:
         """Adds a drill; the same one twice is one."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             same = and_(drills.c.stack == self._stack, drills.c.backup == drill.backup, drills.c.at == drill.at)
             connection.execute(delete(drills).where(same))
-            connection.execute(drills.insert().values(stack=self._stack, **vars(drill)))
+            connection.execute(drills.insert().values(stack=self._stack, **{**vars(drill), "detail": _storable(drill.detail)}))
 
     def drills(self) -> list[Drill]:
         """All drills, newest first."""
         query = select(drills).where(drills.c.stack == self._stack).order_by(drills.c.at.desc())
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [Drill(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One transaction. One that reads before it writes takes its turn before it reads: else it may write over what another one wrote."""
+        with self._explained(), self._engine.begin() as connection:
+            if self._engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._explained(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except DBAPIError as error:  # its text has the statement and its values: people want neither
+            raise LedgerError(
+                f"The ledger at {self._engine.url.render_as_string(hide_password=True)} cannot be used: {str(error.orig).strip()}.",
+                state="What was not journalled was not done.",
+                todo="Look after that database or file, then try again.",
+            ) from error
 
     def _now(self) -> str:
         return iso(self._clock())
@@ -170,9 +215,16 @@ def _operation(row: Row[Any]) -> Operation:
     return Operation(row.id, row.kind, row.state, dict(row.facts), row.started_at, row.finished_at, row.outcome, row.error)
 
 
+def _storable(text: str) -> str:
+    """What a program printed, without what a database refuses to keep."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 def _durable(connection: Any, _record: Any) -> None:
-    """A journal must survive a power cut: WAL with full synchronisation."""
+    """A journal must survive a power cut: WAL with full synchronisation. Whoever finds it locked waits."""
+    connection.isolation_level = None  # transactions begin when we say so
     cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()

@@ -1,7 +1,8 @@
 """The store port: six methods, two adapters (`file`, `s3`), one conformance suite.
 
-These comments are the specification; `tests/store/conformance.py` holds both adapters to it.
-Keys are relative POSIX paths: parts of printable characters joined by "/", no empty part, no "." or "..".
+These comments are the specification; `tests/store/test_conformance.py` holds both adapters to it.
+Keys are relative POSIX paths: parts of printable characters joined by "/", no empty part, no "." or "..", none that begins with ".incoming".
+Parts have at most 255 bytes, keys at most 700. No key of a store may be a folder of another ("a" and "a/b").
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import BinaryIO, Protocol
 
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.settings import Settings
+
+_PART_BYTES = 255  # what file systems allow
+_KEY_BYTES = 700  # S3 allows 1,024, the prefix of a target included
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,11 @@ class Store(Protocol):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All complete objects whose key starts with `prefix`, in order of key (by code point), however many.
-        Unfinished uploads are not objects."""
+        Unfinished uploads are not objects, and what other programs put there under names that are no keys is not ours."""
         ...
 
     def delete(self, key: str) -> None:
-        """Removes the object; no error when there is none."""
+        """Removes the object, and what a killed writer left of it; no error when there is none."""
         ...
 
     def create(self, key: str, data: bytes) -> ObjectInfo:
@@ -78,9 +82,18 @@ class Store(Protocol):
 
 def check_key(key: str) -> str:
     """`key` itself. Raises UsageError unless it is a relative path of printable characters with no empty part, "." or ".."."""
-    if not key.isprintable() or any(part in ("", ".", "..") or part.startswith(".incoming") for part in key.split("/")):
+    if not is_key(key):
         raise UsageError(f"{key!r} is no key of an object.")
     return key
+
+
+def is_key(key: str) -> bool:
+    """Whether `key` may name an object."""
+    if not key.isprintable() or len(key.encode()) > _KEY_BYTES:
+        return False
+    return all(
+        part not in ("", ".", "..") and not part.startswith(".incoming") and len(part.encode()) <= _PART_BYTES for part in key.split("/")
+    )
 
 
 def open_store(url: str, settings: Settings) -> Store:

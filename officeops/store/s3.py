@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableSequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
-from officeops.errors import OfficeOpsError, TransientError, UsageError
+from officeops.errors import DiskFullError, OfficeOpsError, TransientError, UsageError
 from officeops.settings import Settings
-from officeops.store.port import ObjectExistsError, ObjectInfo, ObjectMissingError, check_key
+from officeops.store.port import ObjectExistsError, ObjectInfo, ObjectMissingError, check_key, is_key
 from officeops.streams import CHUNK, as_reader
 
 if TYPE_CHECKING:
@@ -24,16 +24,15 @@ _PARTS = 9000  # S3 allows 10,000; an estimate may be short
 _IN_MEMORY = 64 * _MIB
 _ATTEMPTS = 4
 _MISSING = {"404", "NoSuchKey", "NotFound"}
-_TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_TAKEN = {"412", "PreconditionFailed"}
+_FULL = {"507", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded"}
+_NEVER = {"501", "NotImplemented"}  # a 5xx that does not pass
 _PASSING = {
-    "500",
-    "502",
-    "503",
-    "504",
+    "409",
     "429",
-    "InternalError",
+    "ConditionalRequestConflict",  # somebody else writes this key right now; whether it will be there is not known yet
+    "OperationAborted",
     "SlowDown",
-    "ServiceUnavailable",
     "RequestTimeout",
     "Throttling",
     "RequestTimeTooSkewed",
@@ -57,7 +56,7 @@ class S3Store:
         """s3://BUCKET/PREFIX?endpoint=URL. Raises UsageError when it has no bucket or an unknown parameter."""
         parts = urlsplit(url)
         query = parse_qs(parts.query)
-        if not parts.netloc or "@" in parts.netloc or set(query) - {"endpoint"}:
+        if not parts.netloc or "@" in url or set(query) - {"endpoint"} or parts.fragment:
             raise UsageError(
                 f"{parts.scheme}://{parts.hostname or ''} is no S3 target.", todo="Use s3://BUCKET/PREFIX?endpoint=URL; keys go into .env."
             )
@@ -92,12 +91,11 @@ class S3Store:
         return session.client("s3", endpoint_url=self._endpoint, config=config)
 
     def put(self, key: str, chunks: Iterable[bytes], *, estimate: int | None = None) -> ObjectInfo:
-        size = part_size(estimate)
+        size, at = part_size(estimate), self._at(key)
         parts = _equal_parts(chunks, size)
-        first = next(parts, b"")
-        if len(first) < size:
-            self._ask("put", key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._at(key), Body=first))
-            written = len(first)
+        first = [next(parts, b"")]  # a list, to hand the part over and not keep it for as long as the upload lasts
+        if (written := len(first[0])) < size:
+            self._ask("put", key, lambda: self._client.put_object(Bucket=self._bucket, Key=at, Body=first[0]))
         else:
             written = self._upload(key, first, parts, in_flight=max(1, _IN_MEMORY // size))
         found = self.stat(key)
@@ -108,15 +106,14 @@ class S3Store:
     def create(self, key: str, data: bytes) -> ObjectInfo:
         from botocore.exceptions import ClientError
 
+        at = self._at(key)
         try:
-            self._ask(
-                "create", key, lambda: self._client.put_object(Bucket=self._bucket, Key=self._at(key), Body=data, IfNoneMatch="*"), raw=True
-            )
+            self._ask("create", key, lambda: self._client.put_object(Bucket=self._bucket, Key=at, Body=data, IfNoneMatch="*"), raw=True)
         except ClientError as error:
             code = _code(error)
             if code in _TAKEN:
                 raise ObjectExistsError(f"{self.name}/{key} exists already.", state="It was left as it was.") from error
-            if code not in ("501", "NotImplemented"):
+            if code not in _NEVER:
                 raise self._explained(error, key) from error
             # This store has no conditional writes: look first, which leaves a moment between the two.
             with suppress(ObjectMissingError):
@@ -127,12 +124,12 @@ class S3Store:
 
     @contextmanager
     def open(self, key: str) -> Iterator[BinaryIO]:
-        head = self._ask("open", key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._at(key)))
+        head = self._head(key)
         with as_reader(self._bytes(key, head["ETag"], head["ContentLength"])) as reader:
             yield reader
 
     def stat(self, key: str) -> ObjectInfo:
-        head = self._ask("stat", key, lambda: self._client.head_object(Bucket=self._bucket, Key=self._at(key)))
+        head = self._head(key)
         return ObjectInfo(key, head["ContentLength"], head["LastModified"])
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -144,17 +141,20 @@ class S3Store:
                 lambda token=token: self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix + prefix, **token),
             )
             for found in page.get("Contents", []):
-                yield ObjectInfo(found["Key"].removeprefix(self._prefix), found["Size"], found["LastModified"])
+                key = found["Key"].removeprefix(self._prefix)
+                if is_key(key):
+                    yield ObjectInfo(key, found["Size"], found["LastModified"])
             if not page["IsTruncated"]:
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def delete(self, key: str) -> None:
-        self._ask("delete", key, lambda: self._client.delete_object(Bucket=self._bucket, Key=self._at(key)))
+        at = self._at(key)
+        self._ask("delete", key, lambda: self._client.delete_object(Bucket=self._bucket, Key=at))
         for upload in self._unfinished(key):
             self._abort(key, upload)
 
-    def _upload(self, key: str, first: bytes, rest: Iterator[bytes], *, in_flight: int) -> int:
+    def _upload(self, key: str, first: MutableSequence[bytes], rest: Iterator[bytes], *, in_flight: int) -> int:
         """In parts, a few at once; taken back whole when the source or a part fails."""
         address: dict[str, Any] = {"Bucket": self._bucket, "Key": self._at(key)}
         upload = self._ask("put", key, lambda: self._client.create_multipart_upload(**address))["UploadId"]
@@ -169,7 +169,7 @@ class S3Store:
         try:
             with ThreadPoolExecutor(in_flight) as pool:
                 pending: set[Future[None]] = set()
-                part: bytes | None = first
+                part: bytes | None = first.pop()
                 while part:
                     written, number = written + len(part), number + 1
                     pending.add(pool.submit(send, number, part))
@@ -208,8 +208,10 @@ class S3Store:
         done, failures = 0, 0
         while done < length:
             try:
-                body = self._ask("open", key, lambda: self._from(key, etag, done))["Body"]  # noqa: B023 - called at once
-                for chunk in body.iter_chunks(CHUNK):
+                answer = self._ask("open", key, lambda: self._from(key, etag, done))  # noqa: B023 - called at once
+                if answer["ContentLength"] != length - done:
+                    raise OfficeOpsError(f"{self.name}/{key}: byte {done} and what follows was asked for, and something else came.")
+                for chunk in answer["Body"].iter_chunks(CHUNK):
                     done += len(chunk)
                     failures = 0
                     yield chunk
@@ -221,12 +223,16 @@ class S3Store:
     def _from(self, key: str, etag: str, start: int) -> Any:
         return self._client.get_object(Bucket=self._bucket, Key=self._at(key), Range=f"bytes={start}-", IfMatch=etag)
 
+    def _head(self, key: str) -> Any:
+        at = self._at(key)
+        return self._ask("stat", key, lambda: self._client.head_object(Bucket=self._bucket, Key=at))
+
     def _at(self, key: str) -> str:
         return self._prefix + check_key(key)
 
     def _ask(self, _verb: str, key: str, call: Any, *, raw: bool = False) -> Any:
         """Calls, and explains what goes wrong. raw: a refusal by the store comes as it is."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
         try:
             return call()
@@ -239,12 +245,15 @@ class S3Store:
                 raise OfficeOpsError(
                     f"{self.name}: there are no credentials.", todo="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in .env."
                 ) from error
-            raise TransientError(
-                f"{self.name} does not answer: {error}", todo="Check the endpoint in BACKUP_TARGETS and the network."
-            ) from error
+            if isinstance(error, ConnectionError | HTTPClientError):
+                raise TransientError(
+                    f"{self.name} does not answer: {error}", todo="Check the endpoint in BACKUP_TARGETS and the network."
+                ) from error
+            raise OfficeOpsError(f"{self.name} cannot be used: {error}", todo="Correct BACKUP_TARGETS in .env.") from error
 
     def _explained(self, error: Any, key: str) -> OfficeOpsError:
         code, message = _code(error), str(error)
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code in _MISSING:
             return ObjectMissingError(f"There is no {self.name}/{key}.")
         if code == "NoSuchBucket":
@@ -257,7 +266,11 @@ class S3Store:
                 state="Nothing was published.",
                 todo="Check AWS_ACCESS_KEY_ID and its rights on the bucket.",
             )
-        if code in _PASSING or code.startswith("5"):
+        if code in _FULL or status == 507:
+            return DiskFullError(
+                f"There is no space left in {self.name} ({code}).", state="Nothing was published.", todo="Free space there and try again."
+            )
+        if code in _PASSING or (status >= 500 and code not in _NEVER):
             return TransientError(f"{self.name} fails right now: {message}")
         return OfficeOpsError(f"{self.name}/{key}: {message}")
 
@@ -279,15 +292,15 @@ def _finished(pending: set[Future[None]]) -> set[Future[None]]:
 
 def _equal_parts(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
     """The same bytes in parts of `size`, the last one shorter or empty never, unless all is empty."""
-    buffer = bytearray()
+    filling = [bytearray()]  # a part is handed over, neither copied nor kept: each costs as much memory as an upload in flight
     for chunk in chunks:
         view = memoryview(chunk)
         while view:
-            taken = size - len(buffer)
-            buffer += view[:taken]
+            taken = size - len(filling[0])
+            filling[0] += view[:taken]
             view = view[taken:]
-            if len(buffer) == size:
-                yield bytes(buffer)
-                buffer.clear()
-    if buffer:
-        yield bytes(buffer)
+            if len(filling[0]) == size:
+                yield cast(bytes, filling.pop())  # boto3 takes a bytearray as well
+                filling.append(bytearray())
+    if filling[0]:
+        yield cast(bytes, filling.pop())

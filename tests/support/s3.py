@@ -6,8 +6,9 @@ import http.client
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
@@ -32,22 +33,28 @@ class S3Endpoint:
 
     def client(self) -> Any:
         """A plain boto3 client, to look with other eyes."""
-        import boto3
+        return _client(self.url)
 
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-            region_name="us-east-1",
-        )
+
+@cache
+def _client(url: str) -> Any:
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+    )
 
 
 @contextmanager
 def running_s3() -> Iterator[S3Endpoint]:
     """A server of its own, stopped after the block."""
     port = free_ports(1)[0]
-    with started(Command((sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))), timeout=3600):
+    short_pages = {"MOTO_S3_DEFAULT_MAX_KEYS": "10"}
+    with started(Command((sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)), short_pages), timeout=3600):
         eventually(lambda: _answers(port), what="moto's start")
         yield S3Endpoint(f"http://127.0.0.1:{port}")
 
@@ -63,15 +70,20 @@ def _answers(port: int) -> bool:
         connection.close()
 
 
+_CODES = {403: "AccessDenied", 409: "ConditionalRequestConflict", 501: "NotImplemented", 503: "SlowDown", 507: "XMinioStorageFull"}
+
 # What a proxy does with a request: pass it on, answer with a status, or cut its answer after so many bytes
 Verdict = int | str | None
 Judge = Callable[[str, str], Verdict]
 
 
 @contextmanager
-def misbehaving(endpoint: S3Endpoint, judge: Judge) -> Iterator[S3Endpoint]:
-    """The same API behind a proxy. judge(method, path) says None (pass on), a status, or "cut:BYTES"."""
+def misbehaving(endpoint: S3Endpoint, judge: Judge, *, one_at_a_time: bool = False) -> Iterator[S3Endpoint]:
+    """The same API behind a proxy. judge(method, path) says None (pass on), a status, or "cut:BYTES".
+
+    one_at_a_time: it makes conditional writes atomic, as real stores have them and moto has not."""
     host = endpoint.url.removeprefix("http://")
+    turn = threading.Lock() if one_at_a_time else nullcontext()
 
     class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -80,16 +92,17 @@ def misbehaving(endpoint: S3Endpoint, judge: Judge) -> Iterator[S3Endpoint]:
             verdict = judge(self.command, self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if isinstance(verdict, int):
-                text = b"<Error><Code>InternalError</Code><Message>told to fail</Message></Error>"
+                text = f"<Error><Code>{_CODES.get(verdict, 'InternalError')}</Code><Message>told to fail</Message></Error>".encode()
                 self.send_response(verdict)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
-                self.wfile.write(text)
+                if self.command != "HEAD":
+                    self.wfile.write(text)
                 return
-            upstream = http.client.HTTPConnection(host, timeout=30)
-            upstream.request(self.command, self.path, body, dict(self.headers))
-            answer = upstream.getresponse()
-            data = answer.read()
+            with turn, closing(http.client.HTTPConnection(host, timeout=30)) as upstream:
+                upstream.request(self.command, self.path, body, dict(self.headers))
+                answer = upstream.getresponse()
+                data = answer.read()
             self.send_response(answer.status)
             for key, value in answer.getheaders():
                 if key.lower() not in ("transfer-encoding", "connection"):
