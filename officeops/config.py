@@ -25,7 +25,7 @@ class Config:
 
 def find_folder(start: Path | None = None) -> Path:
     """The folder of the runbook: `start`, else OFFICEOPS_DIR, else the nearest one up from here. Raises UsageError."""
-    named = start or (Path(os.environ["OFFICEOPS_DIR"]) if "OFFICEOPS_DIR" in os.environ else None)
+    named = start or (Path(os.environ["OFFICEOPS_DIR"]) if os.environ.get("OFFICEOPS_DIR") else None)
     candidates = [named.absolute()] if named else [Path.cwd(), *Path.cwd().parents]
     for folder in candidates:
         if (folder / "runbook.yaml").is_file():

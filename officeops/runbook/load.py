@@ -2,110 +2,130 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from officeops.errors import Problem
-from officeops.runbook.model import LocalProgram, Runbook
-from officeops.settings.model import PORTS, Settings
+from officeops.runbook.cross import findings, nearest
+from officeops.runbook.document import Document, Location, dotted, kind, read_document
+from officeops.runbook.model import Runbook
 
-_PLACEHOLDERS = {"port", "release", "venv", "sha", "caddy", "python", *Settings.model_fields}
-_NAMED = re.compile(r"\{([^{}]*)\}")
-Location = tuple[str | int, ...]
+VERSION = 1
+_LONGEST = 60
+# What stands for a key of the first level that is missing or wrong, so that the rest is checked all the same.
+_STAND_INS: Mapping[str, Any] = {"version": VERSION, "stack": "x", "title": "x", "services": {"x": {"kind": "redis", "port": "REDIS_PORT"}}}
+_NAMES = "a name: small letters, digits, _ and -, a letter first, at most 63"
+_PATTERNS = {
+    r"^[a-z][a-z0-9_-]{0,62}$": _NAMES,
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of a variable: letters, digits and _, no digit first",
+    r"^[^\x00]*$": "text without the character U+0000",
+    r"^/[!-~]*$": "a path from /, without spaces",
+}
+_KINDS = {
+    "string_type": "text; in quotes where YAML sees something else",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "tuple_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+    "missing": "a value",
+    "too_short": "at least one",
+    "string_too_short": "some text",
+}
 
 
 def read_runbook(path: Path) -> tuple[Runbook | None, list[Problem]]:
-    """The runbook, or None and every problem."""
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        return None, [Problem(path, 0, "(file)", f"a file that cannot be read ({error})", "a YAML file in UTF-8")]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 0
-        return None, [Problem(path, line, "(syntax)", str(getattr(error, "problem", error)), "YAML")]
-    if not isinstance(root, MappingNode):
-        return None, [
-            Problem(path, 1, "(file)", "no mapping of keys", "keys and values, as in the runbook.yaml that comes with this program")
-        ]
-    lines = dict(_lines(root, ()))
-    problems = [Problem(path, line, _dotted(where), "the key a second time", "each key once") for where, line in _duplicates(root, ())]
-    raw: Any = yaml.SafeLoader("").construct_document(root)
-    try:
-        runbook = Runbook.model_validate(raw)
-    except ValidationError as error:
-        return None, problems + [_problem(path, lines, one) for one in error.errors()]
-    problems += [Problem(path, _line(lines, where), _dotted(where), found, allowed) for where, found, allowed in _crossed(runbook)]
-    return (None, problems) if problems else (runbook, [])
+    """The runbook, or None and every problem, in the order of lines."""
+    document = read_document(path)
+    raw, problems = document.value, list(document.problems)
+    if not isinstance(raw, dict):
+        if not problems:
+            found = "nothing" if raw is None else f"{kind(raw)} where keys and values should be"
+            problems = [Problem(path, 1, "(file)", found, "keys and values, as in the runbook.yaml that comes with this program")]
+        return None, problems
+    version = raw.get("version")
+    if type(version) is int and version > VERSION:  # what else it says may be right there
+        allowed = f"{VERSION}; a newer file needs a newer version of this program"
+        return None, [Problem(path, document.line(("version",)), "version", str(version), allowed)]
+    runbook, wrong, dropped = _validated(raw)
+    refused = {problem.key for problem in problems}  # as YAML already: once is enough
+    problems += [problem for problem in (_problem(path, document, one) for one in wrong) if problem.key not in refused]
+    services = raw.get("services")
+    for where, found, allowed in findings(runbook, list(services) if isinstance(services, dict) else ()):
+        if not any(where[:length] in dropped for length in range(1, len(where) + 1)):
+            problems.append(Problem(path, document.line(where), dotted(where), found, allowed))
+    return (None, sorted(problems, key=lambda problem: problem.line)) if problems else (runbook, [])
 
 
-def _lines(node: Node, where: Location) -> Iterator[tuple[Location, int]]:
-    """Each key's place, from 1. Merged keys (<<) count where they are written."""
-    if isinstance(node, MappingNode):
-        for key, value in node.value:
-            if key.value == "<<":
-                yield from _lines(value, where)
-                continue
-            yield (*where, key.value), key.start_mark.line + 1
-            yield from _lines(value, (*where, key.value))
-    elif isinstance(node, SequenceNode):
-        for position, value in enumerate(node.value):
-            yield (*where, position), value.start_mark.line + 1
-            yield from _lines(value, (*where, position))
+def _validated(raw: Mapping[str, Any]) -> tuple[Runbook, list[Any], set[Location]]:
+    """The runbook without what is wrong, what was wrong, and the places that were dropped for it."""
+    wrong: list[Any] = []
+    dropped: set[Location] = set()
+    while True:
+        stand_ins = {key: value for key, value in _STAND_INS.items() if (key,) in dropped}
+        try:
+            return Runbook.model_validate(stand_ins | _without(raw, dropped, ())), wrong, dropped
+        except ValidationError as error:
+            found = error.errors()
+        # Later rounds only find what is missing because it was dropped in an earlier one.
+        wrong = wrong or found
+        dropped |= {_place_to_drop(one) for one in found}
 
 
-def _duplicates(node: Node, where: Location) -> Iterator[tuple[Location, int]]:
-    if isinstance(node, MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if isinstance(key, ScalarNode) and key.value in seen:
-                yield (*where, key.value), key.start_mark.line + 1
-            seen.add(key.value)
-            yield from _duplicates(value, (*where, key.value))
-    elif isinstance(node, SequenceNode):
-        for position, value in enumerate(node.value):
-            yield from _duplicates(value, (*where, position))
+def _place_to_drop(raw: Any) -> Location:
+    """Nothing smaller than a mapping's key: what is left in a list keeps its positions."""
+    where = _where(raw)
+    whole = where[:-1] if raw["type"] == "missing" and len(where) > 1 else where
+    return next((whole[:depth] for depth, part in enumerate(whole) if isinstance(part, int)), whole)
 
 
-def _line(lines: Mapping[Location, int], where: Location) -> int:
-    """Of the thing itself, or of the nearest thing around it."""
-    while where and where not in lines:
-        where = where[:-1]
-    return lines.get(where, 1)
+def _without(value: Any, dropped: Collection[Location], where: Location) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without(item, dropped, (*where, key)) for key, item in value.items() if (*where, key) not in dropped}
 
 
-def _dotted(where: Location) -> str:
-    return ".".join(map(str, where))
+def _where(raw: Any) -> Location:
+    return tuple(part for part in raw["loc"] if part != "[key]")
 
 
-def _problem(path: Path, lines: Mapping[Location, int], raw: Any) -> Problem:
-    where: Location = tuple(part for part in raw["loc"] if part != "[key]")
-    return Problem(path, _line(lines, where), _dotted(where), _found(raw), _allowed(raw, where))
+def _problem(path: Path, document: Document, raw: Any) -> Problem:
+    where = _where(raw)
+    return Problem(path, document.line(where), dotted(where), _found(raw, where), _allowed(raw, where))
 
 
-def _found(raw: Any) -> str:
+def _found(raw: Any, where: Location) -> str:
     if raw["type"] == "missing":
         return "nothing"
-    return "an unknown key" if raw["type"] == "extra_forbidden" else repr(raw["input"])
+    if raw["type"] == "extra_forbidden":
+        return "an unknown key"
+    value = raw["input"]
+    if "environment" in where or isinstance(value, dict | list) or value is None:  # a variable may be a password, here by mistake
+        return kind(value)
+    text = value if isinstance(value, str) else str(value)
+    text = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    return repr(text) if isinstance(value, str) else f"{text} ({kind(value)})"
 
 
 def _allowed(raw: Any, where: Location) -> str:
-    if raw["type"] == "extra_forbidden":
-        keys = sorted(_keys_at(where[:-1]))
-        near = difflib.get_close_matches(str(where[-1]), keys, 1)
-        return f"perhaps {near[0]}" if near else f"one of {', '.join(keys)}"
-    if raw["type"] == "missing":
-        return "a value"
-    if where == ("version",):
-        return "1; a higher one needs a newer version of this program"
-    return str(raw.get("ctx", {}).get("expected") or raw["msg"])
+    context = raw.get("ctx", {})
+    match raw["type"]:
+        case "extra_forbidden":
+            keys = _keys_at(where[:-1])
+            return nearest(str(where[-1]), keys, f"one of {_listed(keys)}")
+        case "string_pattern_mismatch":
+            return _PATTERNS[context["pattern"]]
+        case "literal_error":
+            return str(context["expected"]).replace("'", "")
+        case "value_error":
+            return str(context["error"])
+        case other:
+            return _KINDS.get(other) or str(raw["msg"]).removeprefix("Input should be ")
 
 
 def _keys_at(where: Location) -> list[str]:
@@ -114,75 +134,19 @@ def _keys_at(where: Location) -> list[str]:
     node: Any = schema
     for part in where:
         node = _resolved(schema, node)
-        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part) or _pattern(node)
-    return list(_resolved(schema, node).get("properties", {}))
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part) or _values(node)
+    return sorted(_resolved(schema, node).get("properties", {}))
 
 
-def _pattern(node: Any) -> Any:
-    return next(iter(node.get("patternProperties", {}).values()), None) or node.get("additionalProperties") or {}
+def _values(node: Any) -> Any:
+    return next(iter(node.get("patternProperties", {}).values()), {})
 
 
 def _resolved(schema: Any, node: Any) -> Any:
-    if isinstance(node, dict) and "anyOf" in node:
-        node = next((option for option in node["anyOf"] if "$ref" in option), node)
-    if isinstance(node, dict) and "$ref" in node:
-        return schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    return node if isinstance(node, dict) else {}
+    if "anyOf" in node:
+        node = next(option for option in node["anyOf"] if "$ref" in option)
+    return schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
 
 
-def _crossed(runbook: Runbook) -> Iterator[tuple[Location, str, str]]:
-    """What no single key can show: names that must exist, circles, parts that must be there together."""
-    names = runbook.services.keys()
-    for name, service in runbook.services.items():
-        here: Location = ("services", name)
-        for position, other in enumerate(service.depends_on):
-            if other not in names:
-                yield (*here, "depends_on", position), repr(other), f"one of {', '.join(names)}"
-        if service.port is None or service.port.lower() not in PORTS:
-            yield (*here, "port"), repr(service.port), f"one of {', '.join(port.upper() for port in PORTS)}"
-        if service.kind == "app":
-            for part in ("health", "local"):
-                if getattr(service, part) is None:
-                    yield (*here, part), "nothing", "an app says how it runs and how it is asked"
-        if service.local is not None:
-            yield from _unknown_placeholders((*here, "local"), service.local)
-    for name in ("migrate", "seed"):
-        program = getattr(runbook.application, name)
-        if program is not None:
-            yield from _unknown_placeholders(("application", name), program)
-    yield from _circles(runbook)
-    for kind in ("caddy", "postgres"):
-        having = [name for name, service in runbook.services.items() if service.kind == kind]
-        if len(having) != 1:
-            yield ("services",), f"{len(having)} services of kind {kind}", "exactly one"
-    if runbook.services.get(runbook.database.service) is None or runbook.services[runbook.database.service].kind != "postgres":
-        yield ("database", "service"), repr(runbook.database.service), "the service of kind postgres"
-
-
-def _circles(runbook: Runbook) -> Iterator[tuple[Location, str, str]]:
-    started: set[str] = set()
-    waiting = dict(runbook.services)
-    while ready := [name for name, service in waiting.items() if set(service.depends_on) & runbook.services.keys() <= started]:
-        started.update(ready)
-        for name in ready:
-            del waiting[name]
-    for name in waiting:
-        yield (
-            ("services", name, "depends_on"),
-            f"a circle: {' and '.join(waiting)} wait for each other",
-            "services that can start one after the other",
-        )
-
-
-def _unknown_placeholders(where: Location, program: LocalProgram) -> Iterator[tuple[Location, str, str]]:
-    texts: list[tuple[Location, str]] = [((*where, "command", position), text) for position, text in enumerate(program.command)]
-    texts += [((*where, "environment", key), text) for key, text in program.environment.items()]
-    for place, text in texts:
-        for name in _NAMED.findall(text):
-            if name not in _PLACEHOLDERS:
-                near = difflib.get_close_matches(name, _PLACEHOLDERS, 1)
-                yield (
-                    place,
-                    f"{{{name}}}",
-                    f"perhaps {{{near[0]}}}" if near else "a key of .env in lower case, or port, release, venv, sha, caddy, python",
-                )
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(words)

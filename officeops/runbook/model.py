@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or not path:
+        raise ValueError("a path inside the release: relative, without ..")
+    return path
+
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Text = Annotated[str, Field(min_length=1)]
+Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # what the kernel lets a process have
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+# Strict: YAML says itself what is a number and what is text, and `yes` or `1:30` are rarely meant as what it makes of them.
+Switch = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True)]
+Amount = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -16,19 +33,20 @@ class Part(BaseModel):
 
 
 class LocalProgram(Part):
-    """How a service runs on the embedded stack, where a release is a directory. `{port}`, `{release}`, `{venv}` and
-    every key of `.env` in lower case may stand in any value."""
+    """A program of a release on the embedded stack, where a release is a directory. Its command and environment may name
+    {release}, {venv}, {sha}, {python}, {caddy}, a service's own {port}, and every key of .env in lower case; {{port}} is the text {port}.
+    """
 
-    command: tuple[str, ...] = Field(min_length=1, description="Program and arguments, no shell")
-    directory: str = Field(".", description="Working directory inside the release")
-    environment: dict[str, str] = Field({}, description="Variables for the process; secrets by reference: {jwt_secret_key}")
+    command: tuple[Argument, ...] = Field(min_length=1, description="Program and arguments, no shell; never secrets, which all could see")
+    directory: Inside = Field(".", description="Working directory inside the release")
+    environment: dict[Variable, Argument] = Field({}, description="Variables for the process; secrets by reference: {jwt_secret_key}")
 
 
 class HttpCheck(Part):
     """A request that a healthy service answers with 200."""
 
-    path: str = Field(pattern=r"^/", description="Path on the service's own port")
-    timeout: float = Field(3.0, gt=0, le=60, description="Seconds")
+    path: str = Field(pattern=r"^/[!-~]*$", description="Path on the service's own port")
+    timeout: Amount = Field(3.0, gt=0, le=60, description="Seconds to wait for the answer")
 
 
 class Service(Part):
@@ -37,18 +55,18 @@ class Service(Part):
     kind: Literal["app", "postgres", "redis", "ollama", "caddy"] = Field(
         description="app: comes with the release; the others are servers that this program knows how to run and ask"
     )
-    depends_on: tuple[Name, ...] = Field((), description="Services that must be healthy before this one starts")
-    port: str | None = Field(None, description="Key of .env that holds the service's port, such as BACKEND_PORT")
+    depends_on: tuple[str, ...] = Field((), description="Services that must be healthy before this one starts")
+    port: str = Field(description="Key of .env that holds the service's port, such as BACKEND_PORT")
     health: HttpCheck | None = Field(None, description="How to ask an app whether it is ready; the known servers need none")
-    writes_database: bool = Field(False, description="Stopped while a restored database takes the live one's place")
-    stop_grace: float = Field(30.0, gt=0, description="Seconds between asking a service to stop and ending it")
-    local: LocalProgram | None = Field(None, description="How it runs on the embedded stack (apps only)")
+    writes_database: Switch = Field(False, description="Stopped while a restored database takes the live one's place (apps only)")
+    stop_grace: Amount = Field(30.0, gt=0, description="Seconds between asking a service to stop and ending it")
+    local: LocalProgram | None = Field(None, description="How it runs on the embedded stack; an app needs it")
 
 
 class Application(Part):
     """The application's releases on the embedded stack."""
 
-    lock: str = Field("requirements.lock", description="Pinned Python packages, inside the release; its hash names the virtualenv")
+    lock: Inside = Field("requirements.lock", description="Pinned Python packages, inside the release; its hash names the virtualenv")
     migrate: LocalProgram | None = Field(None, description="Brings the database's schema to the release's revision")
     seed: LocalProgram | None = Field(None, description="Fills an empty database with a demonstration's data; may be run again")
 
@@ -56,55 +74,57 @@ class Application(Part):
 class Query(Part):
     """A query that a working database answers with at least one row."""
 
-    name: str
-    sql: str
+    name: Text = Field(description="What it shows, for people")
+    sql: Text = Field(description="One SELECT; it sees the restored database only")
 
 
 class Database(Part):
     """The database that is backed up."""
 
-    service: Name = Field("postgres", description="The service of kind postgres")
-    revision_table: str = Field("alembic_version", description="Table whose only column holds the schema revision")
+    service: str = Field("postgres", description="The service of kind postgres")
+    revision_table: Text = Field("alembic_version", description="Table whose only column holds the schema revision")
     smoke: tuple[Query, ...] = Field((), description="Asked of every restored database, in a drill and before a swap")
 
 
 class Retention(Part):
     """Which verified backups are kept; one that serves several rules counts for each."""
 
-    keep_last: int = Field(3, ge=1, description="The newest N are never removed, whatever the other rules say")
-    daily: int = Field(7, ge=0)
-    weekly: int = Field(4, ge=0)
-    monthly: int = Field(12, ge=0)
+    keep_last: Count = Field(3, ge=1, description="The newest N are never removed, whatever the other rules say")
+    daily: Count = Field(7, ge=0, description="The newest of each of the last N days that have one")
+    weekly: Count = Field(4, ge=0, description="The newest of each of the last N weeks (Monday to Sunday) that have one")
+    monthly: Count = Field(12, ge=0, description="The newest of each of the last N months that have one")
 
 
 class Backups(Part):
     """The chapter on backups."""
 
-    retention: Retention = Retention()
-    max_age_hours: float = Field(26, gt=0, description="Without a verified backup for longer than this, people are told")
-    timeout_minutes: float = Field(360, gt=0, description="A dump or a restore that takes longer is stopped")
-    level: int = Field(1, ge=1, le=19, description="zstd level")
+    retention: Retention = Field(Retention(), description="Which backups are kept")
+    max_age_hours: Amount = Field(26, gt=0, description="Without a verified backup for longer than this, people are told")
+    timeout_minutes: Amount = Field(360, gt=0, description="A dump or a restore that takes longer is stopped")
+    level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
 class Contact(Part):
     """Who is told what."""
 
-    role: Literal["system_administrator", "database_administrator", "development_lead"]
-    name: str
-    contact: str = ""
+    role: Literal["system_administrator", "database_administrator", "development_lead"] = Field(description="What the person answers for")
+    name: str = Field(description="Who it is")
+    contact: str = Field("", description="Telephone, address or channel, for people to read")
 
 
 class Runbook(Part):
-    """`runbook.yaml`."""
+    """A self-hosted application: what runs, what is asked of it, how it is backed up, who is told."""
 
     version: Literal[1] = Field(description="Version of this format")
     stack: Name = Field(description="Name of the stack: ledger rows, locks, backups and queues carry it")
-    title: str = Field(description="The application's name, for people")
-    application: Application = Application()
-    services: dict[Name, Service] = Field(min_length=1)
-    database: Database = Database()
-    backups: Backups = Backups()
-    contacts: tuple[Contact, ...] = ()
+    title: Text = Field(description="The application's name, for people")
+    application: Application = Field(Application(), description="Where a release has its parts")
+    services: dict[Name, Service] = Field(
+        min_length=1, description="What runs, by name; exactly one of kind postgres and one of kind caddy"
+    )
+    database: Database = Field(Database(), description="The database that is backed up")
+    backups: Backups = Field(Backups(), description="How it is backed up")
+    contacts: tuple[Contact, ...] = Field((), description="Who is told")
 
     def writers(self) -> tuple[str, ...]:
         """Names of the services that write to the database."""

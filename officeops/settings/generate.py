@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import re
 import secrets
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from officeops.errors import OfficeOpsError, UsageError
-from officeops.settings.env import parse_env
+from officeops.settings.env import parse_env, with_value
 from officeops.settings.model import SECRETS
+
+_TEMPORARY = ".env.new"  # one name, so that what a killed run left is found by the next
 
 
 def ensure_env(folder: Path, overrides: Mapping[str, str] | None = None) -> list[str]:
@@ -20,34 +22,47 @@ def ensure_env(folder: Path, overrides: Mapping[str, str] | None = None) -> list
     overrides: for a new file only, what is written behind `KEY=` (see `env.quoted` for values with spaces or quotes).
     Returns the keys that were generated. Raises UsageError without `.env.example`, OfficeOpsError when the file cannot be written.
     """
-    file = folder / ".env"
+    file = Path(os.path.realpath(folder / ".env"))  # behind a link: the link stays
     try:
-        if not file.exists():
-            with suppress(FileExistsError):  # somebody else was quicker: theirs counts
-                return _make(file, _example(folder), overrides or {})
-        return _complete(file.resolve())
+        with _alone_in(file.parent):
+            if file.exists():
+                return _complete(file)
+            text = _example(folder)
+            for key, value in (overrides or {}).items():
+                text = with_value(text, key, value)
+            text, generated = _with_secrets(file, text)
+            _publish(file, text)
+            return generated
     except OSError as error:
-        raise OfficeOpsError(f"{file} could not be written: {error.strerror or error}.", state="Nothing was changed.") from error
+        raise OfficeOpsError(
+            f"{file} could not be made or completed: {error.filename or file}: {error.strerror or error}.", state="Nothing was changed."
+        ) from error
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two first starts at once would each generate secrets, and one would lose those that it already uses."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        (folder / _TEMPORARY).unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _example(folder: Path) -> str:
     example = folder / ".env.example"
     try:
         return example.read_bytes().decode()
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise UsageError(f"There is no {example}, in UTF-8, to make .env from.", todo="Run this in the project's folder.") from error
-
-
-def _make(file: Path, text: str, overrides: Mapping[str, str]) -> list[str]:
-    for key, value in overrides.items():
-        text = _set(file, text, key, value)
-    text, generated = _with_secrets(file, text)
-    temporary = _written(file, text)
-    try:
-        os.link(temporary, file)  # unlike a rename, never over a file that is there
-    finally:
-        temporary.unlink()
-    return generated
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"There is no {example} to make .env from.", state="Nothing was changed.", todo="Run this in the project's folder."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{example} is no text in UTF-8.", state="Nothing was changed.", todo="Take the one that comes with this program."
+        ) from error
 
 
 def _complete(file: Path) -> list[str]:
@@ -59,19 +74,15 @@ def _complete(file: Path) -> list[str]:
         return []  # loading it will name what is wrong; guessing would make it worse
     text, generated = _with_secrets(file, before)
     if generated:
-        owner = file.stat()
-        temporary = _written(file, text)
-        if os.geteuid() == 0:
-            os.chown(temporary, owner.st_uid, owner.st_gid)
-        temporary.rename(file)
+        _publish(file, text)
     return generated
 
 
 def _with_secrets(file: Path, text: str) -> tuple[str, list[str]]:
     present = parse_env(file, text)[0]
-    missing = [key for key in map(str.upper, SECRETS) if key not in present or not present[key].value]
+    missing = [key for key in map(str.upper, SECRETS) if key not in present or not present[key].value.strip()]
     for key in missing:
-        text = _set(file, text, key, _generated(key))
+        text = with_value(text, key, _generated(key))
     return text, missing
 
 
@@ -80,27 +91,23 @@ def _generated(key: str) -> str:
     return f"admin:{value}" if key == "PREFECT_AUTH_STRING" else value
 
 
-def _set(file: Path, text: str, key: str, value: str) -> str:
-    """`text` with the line of `key` replaced, or one more at its end."""
-    present = parse_env(file, text)[0].get(key)
-    parts = re.split(r"(\r\n|\n|\r)", text)  # lines at even places, their ends at odd ones
-    if present is not None:
-        parts[2 * (present.line - 1)] = f"{key}={value}"
-        return "".join(parts)
-    end = parts[1] if len(parts) > 1 else "\n"
-    return text + (end if parts[-1] else "") + f"{key}={value}{end}"
-
-
-def _written(file: Path, text: str) -> Path:
-    """`text` in a file beside `file`, complete and on the disk, for its owner only."""
-    temporary = file.with_name(f".env.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _publish(file: Path, text: str) -> None:
+    """`text` as `file`, for its owner only: complete on the disk, or not there at all."""
+    temporary = file.with_name(_TEMPORARY)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
+            if file.exists() and os.geteuid() == 0:
+                os.fchown(descriptor, file.stat().st_uid, file.stat().st_gid)
             out.write(text.encode())
             out.flush()
-            os.fsync(out.fileno())
+            os.fsync(descriptor)
+        temporary.rename(file)
     except OSError:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
-    return temporary
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

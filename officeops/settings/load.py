@@ -13,9 +13,9 @@ from typing import Any, get_args
 from pydantic import SecretStr, ValidationError
 
 from officeops.errors import Problem
-from officeops.settings.env import Entry, parse_env
-from officeops.settings.model import PORTS, SECRETS, Settings
-from officeops.settings.values import without_credentials
+from officeops.settings.env import Entry, invisible, lines_of, parse_env
+from officeops.settings.model import PORTS, SECRETS, Settings, is_secret
+from officeops.settings.values import shown, target_path
 
 ENVIRONMENT = Path("(environment)")
 _PLACEHOLDER = re.compile(r"change.?me|your[-_ ]|password|secret|example|placeholder|xxxx", re.IGNORECASE)
@@ -28,24 +28,40 @@ def read_settings(folder: Path, environ: Mapping[str, str]) -> tuple[Settings | 
     """The settings of `folder`, or None and every problem. Known keys that `environ` gives a value go before those of the file."""
     file = folder / ".env"
     try:
-        text, mode = file.read_bytes().decode(), stat.S_IMODE(file.stat().st_mode)
+        content, mode = file.read_bytes(), stat.S_IMODE(file.stat().st_mode)
+        text = content.decode()
     except FileNotFoundError:
         return None, [Problem(file, 0, "(file)", "no such file", "the one that `officeops up` makes from .env.example")]
-    except (OSError, UnicodeDecodeError) as error:
-        return None, [Problem(file, 0, "(file)", f"a file that cannot be read ({error})", "a text file in UTF-8")]
+    except OSError as error:
+        return None, [Problem(file, 0, "(file)", f"a file that cannot be read ({error.strerror})", "a text file in UTF-8")]
+    except UnicodeDecodeError as error:
+        line = len(lines_of(content[: error.start].decode()))
+        return None, [Problem(file, line, "(file)", "bytes that are no UTF-8", "a text file in UTF-8")]
     entries, problems = parse_env(file, text)
     if mode & 0o077:
         problems.append(Problem(file, 0, "(file)", f"mode {mode:04o}, open to others", f"mode 0600: chmod 600 {shlex.quote(str(file))}"))
     problems += _unknown(entries)
     known = {_KEYS[key]: entry for key, entry in entries.items() if key in _KEYS}
-    known |= {_KEYS[key]: Entry(value, 0, ENVIRONMENT) for key, value in environ.items() if key in _KEYS and value.strip()}
+    given, unseen = _from_environment(environ)
+    known, problems = known | given, problems + unseen
     refused = {_KEYS[problem.key] for problem in problems if problem.key in _KEYS}
     settings, findings = _validated(folder, {name: entry.value for name, entry in known.items() if entry.value.strip()}, refused)
     nowhere = Entry("", 0, file)
     for name, found, allowed in findings:
         at = known.get(name, nowhere)
         problems.append(Problem(at.source, at.line, name.upper(), found, allowed))
-    return (None, problems) if problems else (settings, [])
+    return (None, sorted(problems, key=lambda problem: problem.line)) if problems else (settings, [])
+
+
+def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Entry], list[Problem]]:
+    entries, problems = {}, []
+    for key, value in environ.items():
+        if key not in _KEYS or not value.strip():
+            continue
+        entries[_KEYS[key]] = Entry(value, 0, ENVIRONMENT)
+        if unseen := invisible(value):
+            problems.append(Problem(ENVIRONMENT, 0, key, f"a character that nobody can see ({unseen})", "printable characters"))
+    return entries, problems
 
 
 def _unknown(entries: Mapping[str, Entry]) -> list[Problem]:
@@ -79,7 +95,7 @@ def _found(raw: Any) -> str:
     name, value = str(raw["loc"][0]), raw["input"]
     if raw["type"] == "missing":
         return "nothing"
-    return _hidden(value) if _is_secret(name) else repr(without_credentials(str(value)))
+    return _hidden(value) if is_secret(name) else repr(shown(str(value)))
 
 
 def _allowed(raw: Any) -> str:
@@ -99,10 +115,6 @@ def _allowed(raw: Any) -> str:
             return {"ollama_model": "the name of a model, without spaces"}.get(name, "lower-case letters, digits and -")
         case _:
             return str(raw["msg"]).removeprefix("Input should be ")
-
-
-def _is_secret(name: str) -> bool:
-    return "SecretStr" in repr(Settings.model_fields[name].annotation)
 
 
 def _hidden(value: str | SecretStr) -> str:
@@ -126,16 +138,19 @@ def _crossed(settings: Settings, wrong: Collection[str]) -> Iterator[Finding]:
 
 def _same_ports(settings: Settings, wrong: Collection[str]) -> Iterator[Finding]:
     seen: dict[int, str] = {}
-    for name in PORTS:
+    for name in sorted(PORTS, key=lambda name: name in settings.model_fields_set):  # the line to blame is one that is there
         port = getattr(settings, name)
         if name not in wrong and seen.setdefault(port, name) != name:
             yield name, f"{port}, which {seen[port].upper()} has", "a port of its own"
 
 
 def _repeated_targets(settings: Settings) -> Iterator[Finding]:
-    for url in dict.fromkeys(settings.backup_targets):
-        if settings.backup_targets.count(url) > 1:
-            yield "backup_targets", f"{url} more than once", "each target once"
+    seen: dict[str, str] = {}
+    for url in settings.backup_targets:
+        bare, _, parameters = url.partition("?")
+        first = seen.setdefault(f"{bare.rstrip('/')}?{parameters}", url)
+        if first is not url:
+            yield "backup_targets", f"{url} and {first}, which are one", "each target once"
 
 
 def _weak(settings: Settings, names: Collection[str]) -> Iterator[Finding]:
@@ -156,8 +171,7 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
         return (folder / path).absolute()
 
     def target(url: str) -> str:
-        path = url.removeprefix("file:").removeprefix("//")
-        return f"file:{resolve(Path(path).expanduser())}" if url.startswith("file:") else url
+        return f"file:{resolve(target_path(url))}" if url.startswith("file:") else url
 
     identity = settings.backup_age_identity_file
     return settings.model_copy(

@@ -33,28 +33,28 @@ class Settings(BaseModel):
     officeops_stack: Literal["local"] = Field("local", description="Where the application runs")
     officeops_home: Place = Field(Path(".officeops"), description="Everything this program keeps on this host")
     officeops_app: Place = Field(Path("."), description="Git repository of the application under management")
-    officeops_demo: bool = Field(False, description="A demonstration: placeholder secrets are tolerated")
-    ledger_url: LedgerUrl | None = Field(None, description="SQLAlchemy URL of the ledger; default: SQLite in OFFICEOPS_HOME")
+    officeops_demo: bool = Field(False, description="true: a demonstration, placeholder secrets are tolerated")
+    ledger_url: LedgerUrl | None = Field(None, description="SQLAlchemy URL of the ledger; empty: SQLite in OFFICEOPS_HOME")
 
     postgres_user: Annotated[str, AfterValidator(values.role)] = Field("smartoffice", description="The database's superuser")
-    postgres_password: SecretStr = Field(description="Password of POSTGRES_USER")
+    postgres_password: SecretStr = Field(description="Password of POSTGRES_USER; at least 16 characters")
     postgres_db: Annotated[str, AfterValidator(values.database)] = Field("smartoffice", description="The application's database")
-    jwt_secret_key: SecretStr = Field(description="Signs the application's logins")
-    demo_password: SecretStr = Field(SecretStr("demo-office"), description="Password of the user demo that the demonstration makes")
+    jwt_secret_key: SecretStr = Field(description="Signs the application's logins; at least 32 characters")
+    demo_password: SecretStr = Field(SecretStr("demo-office"), description='Password of the user "demo" that `make demo` makes')
     ollama_model: str = Field("gemma3:12b", pattern=r"^\S+$", description="The model that answers in the chat")
 
     http_port: Port = Field(8080, description="Caddy: the application's front door")
-    caddy_admin_port: Port = Field(12019, description="Caddy's admin API")
-    postgres_port: Port = Field(15432, description="The application's database")
-    redis_port: Port = Field(16379, description="Redis")
-    ollama_port: Port = Field(21434, description="Ollama")
+    caddy_admin_port: Port = Field(12019, description="Caddy's admin API, on loopback only")
+    postgres_port: Port = Field(15432, description="The application's database, on loopback only")
+    redis_port: Port = Field(16379, description="Redis, on loopback only")
+    ollama_port: Port = Field(21434, description="Ollama, on loopback only")
     backend_port: Port = Field(18000, description="The application's backend, behind Caddy")
     frontend_port: Port = Field(18080, description="The application's pages, behind Caddy")
     prefect_port: Port = Field(14200, description="The Prefect server: UI and API")
-    prefect_postgres_port: Port = Field(15433, description="Prefect's own database")
+    prefect_postgres_port: Port = Field(15433, description="Prefect's own database, on loopback only")
 
-    prefect_auth_string: SecretStr = Field(description="user:password of the Prefect server")
-    prefect_postgres_password: SecretStr = Field(description="Password of Prefect's own database")
+    prefect_auth_string: SecretStr = Field(description="user:password of the Prefect UI and API")
+    prefect_postgres_password: SecretStr = Field(description="Password of Prefect's own database, never the application's")
 
     backup_targets: Annotated[tuple[Target, ...], Words] = Field(
         ("file:.officeops/backups",),
@@ -62,14 +62,18 @@ class Settings(BaseModel):
         description="Where backups go, separated by spaces: file:PATH, s3://BUCKET/PREFIX?endpoint=URL",
     )
     backup_age_recipients: Annotated[tuple[Recipient, ...], Words] = Field(
-        (), description="age public keys (age1...), separated by spaces; none: not encrypted"
+        (), description="age public keys (age1...), separated by spaces; empty: not encrypted"
     )
-    backup_age_identity_file: Place | None = Field(None, description="age secret key, needed to restore encrypted backups")
-    aws_access_key_id: SecretStr | None = Field(None, description="For s3: targets; default: the usual AWS configuration of this host")
+    backup_age_identity_file: Place | None = Field(None, description="File with the age secret key, needed to restore encrypted backups")
+    aws_access_key_id: SecretStr | None = Field(
+        None, description="Access key for s3: targets; empty: the usual AWS configuration of this host"
+    )
     aws_secret_access_key: SecretStr | None = Field(None, description="Belongs to AWS_ACCESS_KEY_ID")
     aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="Region of s3: targets")
 
-    notify_urls: Annotated[tuple[NotifyUrl, ...], Words] = Field((), description="Apprise URLs told about failures, separated by spaces")
+    notify_urls: Annotated[tuple[NotifyUrl, ...], Words] = Field(
+        (), description="Apprise URLs (Slack, mail, webhooks ...) told about failures, separated by spaces"
+    )
 
     @property
     def zone(self) -> ZoneInfo:
@@ -80,3 +84,8 @@ class Settings(BaseModel):
 PORTS = tuple(name for name in Settings.model_fields if name.endswith("_port"))
 # Generated on first use; the least number of characters that is accepted (of PREFECT_AUTH_STRING: behind the colon).
 SECRETS = {"postgres_password": 16, "jwt_secret_key": 32, "prefect_auth_string": 16, "prefect_postgres_password": 16}
+
+
+def is_secret(name: str) -> bool:
+    """Whether the field's value is never shown."""
+    return "SecretStr" in repr(Settings.model_fields[name].annotation)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import SecretStr
 
 _NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
+_NO_ROLES = ("public", "none")
 _SERVERS_OWN = ("postgres", "template0", "template1")
 
 
@@ -23,7 +24,9 @@ def zone(name: str) -> str:
 
 
 def path(value: Path) -> Path:
-    """A path whose `~user`, if it begins with one, exists."""
+    """A path whose `~user`, if it begins with one, exists; not the content of a key file."""
+    if str(value).upper().startswith("AGE-SECRET-KEY-"):
+        raise ValueError("the path of the file that has the key")
     try:
         return value.expanduser()
     except RuntimeError as error:
@@ -32,8 +35,8 @@ def path(value: Path) -> Path:
 
 def role(name: str) -> str:
     """A name that PostgreSQL lets a superuser have."""
-    if len(name.encode()) > _NAME_BYTES or name.startswith("pg_"):
-        raise ValueError(f"a name of at most {_NAME_BYTES} bytes that does not begin with pg_")
+    if len(name.encode()) > _NAME_BYTES or name.startswith("pg_") or name in _NO_ROLES:
+        raise ValueError(f"a name of at most {_NAME_BYTES} bytes that does not begin with pg_, none of {', '.join(_NO_ROLES)}")
     return name
 
 
@@ -46,12 +49,37 @@ def database(name: str) -> str:
 
 def target(url: str) -> str:
     """A place for backups. Credentials have no place in it: it is shown wherever a backup is."""
-    if re.match(r"file:.", url) and urlsplit(url).path.strip("/") != "":
-        return url
-    parts = urlsplit(url)
-    if parts.scheme == "s3" and parts.netloc and "@" not in url and _endpoint_only(parts.query):
-        return url
-    raise ValueError("file:PATH or s3://BUCKET/PREFIX?endpoint=URL; credentials go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if not (_is_folder(url) if url.startswith("file:") else _is_bucket(url)):
+        raise ValueError("file:PATH or s3://BUCKET/PREFIX?endpoint=URL; credentials go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    return url
+
+
+def target_path(url: str) -> Path:
+    """The folder of a `file:` target, relative to the folder of `.env`."""
+    return Path(url.removeprefix("file:").removeprefix("//")).expanduser()
+
+
+def _is_folder(url: str) -> bool:
+    if re.match(r"file://[^/]", url) or not url.removeprefix("file:").strip("/"):  # behind two slashes a URL has a host
+        return False
+    try:
+        target_path(url)
+    except RuntimeError:  # ~somebody whom this host does not know
+        return False
+    return True
+
+
+def _is_bucket(url: str) -> bool:
+    if not url.startswith("s3://") or "@" in unquote(url) or "#" in url:
+        return False
+    try:
+        parts, endpoints = urlsplit(url), parse_qs(urlsplit(url).query, keep_blank_values=True)
+        endpoint = urlsplit(endpoints["endpoint"][0]) if endpoints else None
+    except (ValueError, KeyError):
+        return False
+    if not parts.netloc or len(endpoints) > 1 or len(endpoints.get("endpoint", [])) > 1:
+        return False
+    return endpoint is None or (endpoint.scheme in ("http", "https") and bool(endpoint.hostname))
 
 
 def recipient(key: str) -> str:
@@ -67,7 +95,8 @@ def recipient(key: str) -> str:
 
 def ledger(url: SecretStr) -> SecretStr:
     """An SQLAlchemy URL of a database that the ledger can live in."""
-    if not re.match(r"postgresql\+psycopg://.|sqlite:///.", url.get_secret_value()):
+    # A relative path would start wherever the command happens to be run.
+    if not re.match(r"postgresql\+psycopg://.|sqlite:////.", url.get_secret_value()):
         raise ValueError("postgresql+psycopg://USER:PASSWORD@HOST/DATABASE or sqlite:////PATH")
     return url
 
@@ -84,11 +113,8 @@ def words(value: object) -> object:
     return tuple(value.split()) if isinstance(value, str) else value
 
 
-def without_credentials(text: str) -> str:
-    """`text` with what stands between :// and @ taken out."""
-    return re.sub(r"://[^/?\s]*@", "://(hidden)@", text)
-
-
-def _endpoint_only(query: str) -> bool:
-    given = parse_qs(query, keep_blank_values=True)
-    return not given or (set(given) == {"endpoint"} and all(re.match(r"https?://[^/]", url) for url in given["endpoint"]))
+def shown(text: str) -> str:
+    """`text` for a person's eyes: credentials of URLs and age secret keys, which land in the wrong key now and then, taken out."""
+    text = re.sub(r"(://|%3A%2F%2F)\S*(@|%40)", r"\1(hidden)\2", text, flags=re.IGNORECASE)
+    text = re.sub(r"([?&](?!endpoint=)[^=&\s]*=)[^&\s]+", r"\1(hidden)", text)
+    return re.sub(r"AGE-SECRET-KEY-\S*", "(hidden)", text, flags=re.IGNORECASE)

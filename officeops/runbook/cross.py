@@ -1,0 +1,120 @@
+"""What no single key of `runbook.yaml` can show: names that must exist, circles, parts that must be there together."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from officeops.runbook.document import Location
+from officeops.runbook.model import LocalProgram, Runbook, Service
+from officeops.runbook.placeholders import named
+from officeops.settings.model import PORTS, Settings, is_secret
+
+# Ports of .env that belong to no service of the runbook.
+_OTHERS = ("caddy_admin_port", "prefect_port", "prefect_postgres_port")
+_SERVICE_PORTS = tuple(port.upper() for port in PORTS if port not in _OTHERS)
+_OWN = ("release", "venv", "sha", "caddy", "python")
+Finding = tuple[Location, str, str]  # where, found, allowed
+
+
+def findings(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
+    """names: of all services in the file, also of those that are not in `runbook` because they have errors of their own."""
+    for name, service in runbook.services.items():
+        yield from _neighbours(("services", name), service, names)
+        yield from _parts(("services", name), service)
+        if service.local is not None:
+            yield from _placeholders(("services", name, "local"), service.local, (*_OWN, "port"))
+    for key, program in (("migrate", runbook.application.migrate), ("seed", runbook.application.seed)):
+        if program is not None:
+            yield from _placeholders(("application", key), program, _OWN)
+    yield from _circles(runbook)
+    yield from _shared_ports(runbook)
+    if len(runbook.services) == len(names):
+        yield from _numbers(runbook)
+    yield from _database(runbook, names)
+
+
+def nearest(word: str, words: Collection[str], otherwise: str) -> str:
+    """What the writer of `word` may have meant."""
+    near = difflib.get_close_matches(word, words, 1)
+    return f"perhaps {near[0]}" if near else otherwise
+
+
+def _neighbours(here: Location, service: Service, names: Collection[str]) -> Iterator[Finding]:
+    for position, other in enumerate(service.depends_on):
+        if other not in names:
+            yield (*here, "depends_on", position), repr(other), nearest(other, names, f"one of {', '.join(names)}")
+    if service.port not in _SERVICE_PORTS:
+        yield (*here, "port"), repr(service.port), nearest(service.port.upper(), _SERVICE_PORTS, f"one of {', '.join(_SERVICE_PORTS)}")
+    elif service.kind == "postgres" and service.port != "POSTGRES_PORT":
+        yield (*here, "port"), repr(service.port), "POSTGRES_PORT, where backups look for it"
+
+
+def _parts(here: Location, service: Service) -> Iterator[Finding]:
+    if service.kind == "app":
+        for part, why in (("health", "how an app is asked whether it is ready"), ("local", "how an app runs")):
+            if getattr(service, part) is None:
+                yield (*here, part), "nothing", why
+        return
+    if service.health is not None:
+        yield (*here, "health"), f"a check for a service of kind {service.kind}", "none: it is asked in its own way"
+    if service.writes_database:
+        yield (*here, "writes_database"), f"true for a service of kind {service.kind}", "true for apps only"
+    if service.local is not None and service.kind in ("postgres", "caddy"):
+        yield (*here, "local"), f"a program for a service of kind {service.kind}", "none: this program brings its own"
+
+
+def _placeholders(here: Location, program: LocalProgram, own: Collection[str]) -> Iterator[Finding]:
+    texts: list[tuple[Location, str]] = [((*here, "command", position), text) for position, text in enumerate(program.command)]
+    texts += [((*here, "environment", key), text) for key, text in program.environment.items()]
+    known = (*own, *Settings.model_fields)
+    for where, text in texts:
+        for name in named(text):
+            if name not in known:
+                otherwise = f"a key of .env in lower case, or {', '.join(own)}; {{{{{name}}}}} for the text {{{name}}}"
+                near = difflib.get_close_matches(name.lower(), known, 1)
+                yield where, f"{{{name}}}", f"perhaps {{{near[0]}}}" if near else otherwise
+            elif "command" in where[-2:] and name in Settings.model_fields and is_secret(name):
+                yield where, f"{{{name}}}, a secret, in a command, which all users of the host can see", "secrets in environment"
+
+
+def _circles(runbook: Runbook) -> Iterator[Finding]:
+    waits = {name: set(service.depends_on) for name, service in runbook.services.items()}
+    while True:
+        try:
+            TopologicalSorter(waits).prepare()
+        except CycleError as error:
+            circle = list(reversed(error.args[1]))[:-1]  # each waits for the next
+            first = min(range(len(circle)), key=lambda at: list(runbook.services).index(circle[at]))
+            circle = circle[first:] + circle[:first]
+            found = ", ".join(f"{one} waits for {other}" for one, other in zip(circle, circle[1:] + circle[:1], strict=True))
+            yield ("services", circle[0], "depends_on"), f"a circle: {found}", "services that can start one after the other"
+            for name in circle:
+                del waits[name]
+        else:
+            return
+
+
+def _shared_ports(runbook: Runbook) -> Iterator[Finding]:
+    having: dict[str, str] = {}
+    for name, service in runbook.services.items():
+        if having.setdefault(service.port, name) != name:
+            yield ("services", name, "port"), f"{service.port}, which {having[service.port]} has", "a port of its own"
+
+
+def _numbers(runbook: Runbook) -> Iterator[Finding]:
+    for kind in ("caddy", "postgres"):
+        having = [name for name, service in runbook.services.items() if service.kind == kind]
+        if len(having) != 1:
+            named_ones = f" ({', '.join(having)})" if having else ""
+            yield ("services",), f"{len(having)} services of kind {kind}{named_ones}", "exactly one"
+
+
+def _database(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
+    name = runbook.database.service
+    service = runbook.services.get(name)
+    if not names:
+        return  # said already
+    if name not in names or (service is not None and service.kind != "postgres"):
+        yield ("database", "service"), repr(name), "the service of kind postgres"
