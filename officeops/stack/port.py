@@ -1,6 +1,6 @@
 """The stack port: what backups, releases and probes ask of the place where the application runs.
 
-These comments are the specification; `tests/stack/conformance.py` holds the adapters (`local`, `compose`) to it.
+These comments are the specification; `tests/stack/test_conformance.py` holds the adapters (`local`, `compose`) to it.
 """
 
 from __future__ import annotations

@@ -7,9 +7,12 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE messages ADD COLUMN model text")
+    # An index that is made while others write cannot be in one transaction with the rest: each step may find itself done already,
+    # and an index that was broken off is there, but not valid.
+    op.execute("ALTER TABLE messages ADD COLUMN IF NOT EXISTS model text")
     with op.get_context().autocommit_block():
-        op.execute("CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_messages_created_at ON messages (created_at)")
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_messages_created_at")
+        op.execute("CREATE INDEX CONCURRENTLY ix_messages_created_at ON messages (created_at)")
 
 
 def downgrade() -> None:

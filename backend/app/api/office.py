@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 from sqlalchemy import select
 
+from app.api import Id, PathId, Text
 from app.core.audit import note
 from app.core.security import CurrentUser, Database, password_fits, token_for
 from app.models import AuditEntry, Conversation, Message, Reading, Room, User
 
 router = APIRouter(prefix="/api/v1")
 Limit = Annotated[int, Query(ge=1, le=500)]
-Before = Annotated[int | None, Query(description="Only rows with a smaller id: the way to the next page")]
+Before = Annotated[Id | None, Query(description="Only rows with a smaller id: the way to the next page")]
 
 
 class Shown(BaseModel):
@@ -28,22 +29,22 @@ class Shown(BaseModel):
 class Login(BaseModel):
     """A user's name and password."""
 
-    name: str
-    password: str = Field(max_length=1000)
+    name: Text = Field(max_length=200)
+    password: Text = Field(max_length=1000)
 
 
 class Title(BaseModel):
     """The title of a new conversation."""
 
-    title: str = Field(min_length=1, max_length=200)
+    title: Text = Field(min_length=1, max_length=200)
 
 
 class NewReading(BaseModel):
     """What a sensor sends."""
 
     kind: str = Field(pattern="^(temperature|humidity|co2|occupancy)$")
-    value: float
-    measured_at: AwareDatetime
+    value: FiniteFloat
+    measured_at: AwareDatetime = Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2100, 1, 1, tzinfo=UTC))
 
 
 class ShownConversation(Shown):
@@ -80,7 +81,7 @@ class ShownAudit(Shown):
 async def login(given: Login, database: Database) -> dict[str, str]:
     """A token for the name and the password."""
     user = await database.scalar(select(User).where(User.name == given.name))
-    good = user is not None and password_fits(given.password, user.password_hash)
+    good = await password_fits(given.password, user.password_hash if user else None)
     note(database, user.id if user else None, "login" if good else "login refused", name=given.name)
     await database.commit()
     if user is None or not good:
@@ -110,7 +111,7 @@ async def begin_conversation(given: Title, user: CurrentUser, database: Database
 
 @router.get("/conversations/{conversation_id}/messages")
 async def messages(
-    conversation_id: int, user: CurrentUser, database: Database, limit: Limit = 100, before: Before = None
+    conversation_id: PathId, user: CurrentUser, database: Database, limit: Limit = 100, before: Before = None
 ) -> list[ShownMessage]:
     """The last messages of a conversation, oldest first."""
     conversation = await database.get(Conversation, conversation_id)
@@ -130,14 +131,16 @@ async def rooms(_user: CurrentUser, database: Database) -> list[ShownRoom]:
 
 
 @router.get("/rooms/{room_id}/readings")
-async def readings(room_id: int, _user: CurrentUser, database: Database, limit: Limit = 100) -> list[ShownReading]:
+async def readings(room_id: PathId, _user: CurrentUser, database: Database, limit: Limit = 100) -> list[ShownReading]:
     """The newest readings of a room, newest first."""
-    rows = await database.scalars(select(Reading).where(Reading.room_id == room_id).order_by(Reading.measured_at.desc()).limit(limit))
+    rows = await database.scalars(
+        select(Reading).where(Reading.room_id == room_id).order_by(Reading.measured_at.desc(), Reading.id.desc()).limit(limit)
+    )
     return [ShownReading.model_validate(row) for row in rows]
 
 
 @router.post("/rooms/{room_id}/readings", status_code=201)
-async def add_reading(room_id: int, given: NewReading, _user: CurrentUser, database: Database) -> ShownReading:
+async def add_reading(room_id: PathId, given: NewReading, _user: CurrentUser, database: Database) -> ShownReading:
     """Stores what a sensor measured."""
     if await database.get(Room, room_id) is None:
         raise HTTPException(404, "There is no such room.")

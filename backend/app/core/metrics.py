@@ -11,6 +11,7 @@ from sqlalchemy.pool import QueuePool
 
 from app.core.database import engine
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 registry = CollectorRegistry()
 requests = Counter("http_requests_total", "Requests answered", ["method", "route", "status"], registry=registry)
 errors = Counter(
@@ -49,7 +50,7 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status, began = 500, time.perf_counter()
+        status, whole, began = 500, False, time.perf_counter()
 
         async def noting(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -60,11 +61,12 @@ class Measured:
         in_flight.inc()
         try:
             await self._app(scope, receive, noting)
+            whole = True
         finally:
             in_flight.dec()
             route = getattr(scope.get("route"), "path", "unmatched")
-            method = scope["method"]
+            method = scope["method"] if scope["method"] in _METHODS else "other"  # anybody may make one up
             requests.labels(method, route, status).inc()
             latency.labels(method, route).observe(time.perf_counter() - began)
-            if status >= 500:
+            if status >= 500 or not whole:
                 errors.labels(method, route).inc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from app.core.settings import settings
 from app.models import User
 
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+_NOBODYS = _HASHER.hash("")
 _LIFETIME = timedelta(hours=12)
 _bearer = HTTPBearer(auto_error=False)
 
@@ -26,8 +28,15 @@ def hash_password(password: str) -> str:
     return _HASHER.hash(password)
 
 
-def password_fits(password: str, hashed: str) -> bool:
-    """Whether `password` is the one that was hashed."""
+async def password_fits(password: str, hashed: str | None) -> bool:
+    """Whether `password` is the one that was hashed. hashed: None when there is no such user, which takes as long to say.
+
+    In a thread, since a hash takes tens of milliseconds in which nobody else would be answered.
+    """
+    return await asyncio.to_thread(_verified, password, hashed or _NOBODYS) and hashed is not None
+
+
+def _verified(password: str, hashed: str) -> bool:
     try:
         return _HASHER.verify(hashed, password)
     except (Argon2Error, InvalidHashError):
@@ -44,10 +53,16 @@ async def current_user(
 ) -> User:
     """Whoever the request's token is of. Answers 401 when there is none or it is not good."""
     try:
-        claims = jwt.decode(credentials.credentials if credentials else "", settings.jwt_secret_key, algorithms=["HS256"])
-    except jwt.InvalidTokenError as error:
-        raise HTTPException(401, "Log in first.") from error
-    user = await database.get(User, int(claims["sub"]))
+        claims = jwt.decode(
+            credentials.credentials if credentials else "",
+            settings.jwt_secret_key,
+            algorithms=["HS256"],
+            options={"require": ["exp", "sub"]},  # one that never expires is none of ours
+        )
+        user_id = int(claims["sub"])
+    except (jwt.InvalidTokenError, ValueError) as error:
+        raise HTTPException(401, "Log in first.", headers={"WWW-Authenticate": "Bearer"}) from error
+    user = await database.get(User, user_id)
     if user is None:
         raise HTTPException(401, "This account is gone.")
     return user

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Settings:
     """What differs from one installation to another."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     redis_url: str
     ollama_url: str
     ollama_model: str

@@ -114,7 +114,9 @@ class PostgresServer:
         argv = [str(self.program_path("postgres")), "-D", str(self.data), "-p", str(self.port)]
         for option in options:
             argv += ["-c", option]
-        return Program(self.name, tuple(argv), self.data, {"LC_ALL": "C"}, user=server_account(), stop_signal="INT", stop_wait=60)
+        return Program(
+            self.name, tuple(argv), self.data, {"LC_ALL": "C"}, user=server_account(), stop_signal="INT", stop_wait=60, exclusive=True
+        )
 
     def program_path(self, name: str) -> Path:
         """A program of the wheel, in a place where the server's account can run it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -15,10 +14,9 @@ from officeops.config import Config
 from officeops.errors import OfficeOpsError
 from officeops.runbook import Service
 from officeops.runbook.model import LocalProgram
+from officeops.runbook.placeholders import fill, named
 from officeops.stack.local.postgres import PostgresServer
 from officeops.stack.local.supervisor import Program
-
-_NAMED = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,6 @@ class Places:
 
 def port_of(config: Config, service: Service) -> int:
     """The port that the service listens on."""
-    assert service.port is not None, "the runbook's check lets no service without one pass"
     return int(getattr(config.settings, service.port.lower()))
 
 
@@ -81,10 +78,9 @@ def app_program(config: Config, name: str, local: LocalProgram, places: Places, 
 
 def filled(text: str, values: Mapping[str, str | SecretStr]) -> str | SecretStr:
     """`text` with each {name} replaced; a secret when any of the values is one."""
-    used = [values[name] for name in _NAMED.findall(text)]
     clear = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}
-    result = _NAMED.sub(lambda found: clear[found[1]], text)
-    return SecretStr(result) if any(isinstance(value, SecretStr) for value in used) else result
+    result = fill(text, clear)
+    return SecretStr(result) if any(isinstance(values[name], SecretStr) for name in named(text)) else result
 
 
 def _visible(part: str | SecretStr) -> str:
@@ -95,9 +91,17 @@ def _visible(part: str | SecretStr) -> str:
 
 
 def _plain(value: object) -> str | SecretStr:
-    if isinstance(value, SecretStr):
-        return value
-    return " ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+    match value:
+        case SecretStr():
+            return value
+        case tuple() if any(isinstance(part, SecretStr) for part in value):
+            return SecretStr(" ".join(part.get_secret_value() for part in value))
+        case tuple():
+            return " ".join(map(str, value))
+        case bool():
+            return str(value).lower()  # as .env has it
+        case _:
+            return "" if value is None else str(value)
 
 
 def caddy() -> Path:

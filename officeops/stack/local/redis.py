@@ -21,6 +21,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)
     server = TcpFakeServer((options.host, options.port), server_type="redis")
+    server.daemon_threads = True  # else it would wait for its clients to go before it stops
     print(f"simulated Redis (fakeredis) on {options.host}:{options.port}", flush=True)
     server.serve_forever()
 

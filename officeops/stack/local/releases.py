@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from officeops.errors import UsageError
+from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command, CommandError, run, started
 from officeops.stack.port import Release
 
 _COMPLETE = ".complete"
 _INSTALL_S = 900.0
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 class Releases:
@@ -38,7 +40,7 @@ class Releases:
 
     def uncommitted(self) -> int:
         """How many files of the working tree differ from the last commit."""
-        return len(self._git("status", "--porcelain").splitlines())
+        return len(self._git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all").splitlines())
 
     def path(self, sha: str) -> Path:
         """Where the release stands."""
@@ -55,7 +57,7 @@ class Releases:
 
     def _resolve(self, ref: str) -> str:
         try:
-            return self._git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+            return self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
         except CommandError as error:
             raise UsageError(
                 f"There is no commit {ref!r} in {self._repository}.",
@@ -69,9 +71,17 @@ class Releases:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         with started(self._git_command("archive", "--format=tar", sha), timeout=120) as child:
-            with tarfile.open(fileobj=child.stdout, mode="r|") as archive:
-                archive.extractall(unfinished, filter="data")
+            try:
+                with tarfile.open(fileobj=child.stdout, mode="r|") as archive:
+                    archive.extractall(unfinished, filter="data")
+            except tarfile.TarError as error:
+                child.stdout.read()
+                child.wait()  # git's own words, if it failed, say more
+                raise OfficeOpsError(
+                    f"The commit {sha[:10]} cannot be exported: {error}.", state="Nothing was built.", todo="Correct it in the repository."
+                ) from error
             child.wait()
+        _flush(unfinished)
         unfinished.rename(folder)
 
     def _install(self, release: Path) -> None:
@@ -81,10 +91,13 @@ class Releases:
         shutil.rmtree(venv, ignore_errors=True)
         self._uv("venv", "--quiet", "--python", sys.executable, str(venv))
         self._uv("pip", "sync", "--quiet", "--require-hashes", "--python", str(venv / "bin" / "python"), str(release / self._lock))
+        os.sync()  # thousands of files; after a power cut the mark must not be there without them
         (venv / _COMPLETE).touch()
 
     def _uv(self, *arguments: str) -> None:
-        run(Command((str(Path(sys.prefix) / "bin" / "uv"), *arguments)), timeout=_INSTALL_S)
+        # Where packages come from is this host's affair: a mirror, a proxy.
+        ours = {key: value for key, value in os.environ.items() if key.startswith("UV_") or key.lower() in _PROXIES}
+        run(Command((str(Path(sys.prefix) / "bin" / "uv"), *arguments), ours), timeout=_INSTALL_S)
 
     def _git(self, *arguments: str) -> str:
         return run(self._git_command(*arguments), timeout=60).stdout.decode().strip()
@@ -92,3 +105,14 @@ class Releases:
     def _git_command(self, *arguments: str) -> Command:
         # The repository may belong to another user than root, who runs this.
         return Command(("git", "-c", f"safe.directory={self._repository}", "-C", str(self._repository), *arguments))
+
+
+def _flush(folder: Path) -> None:
+    """Every file in `folder` is on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

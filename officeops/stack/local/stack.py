@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -33,7 +37,8 @@ _STATES: dict[str, State] = {
 _START_S = 60.0
 _ONE_OFF_S = 3600.0
 _POLL_S = 0.05
-_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?")
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,6})?")
+_SECONDS = re.compile(r'"ts":(\d{9,10}(?:\.\d+)?)\b')
 
 
 class LocalStack:
@@ -58,13 +63,13 @@ class LocalStack:
 
     def up(self, release: Release) -> None:
         self._prepare_home()
+        self._require_ports()
         self._apply(release)
         services = self._config.runbook.services
         meter = Meter("start", len(services), unit="services")
         database = self._config.runbook.database.service
         self._start_healthy(database, _START_S)
         self._create_database()
-        self._record(release)
         meter.add()
         with ThreadPoolExecutor(len(services)) as pool:
             # Migrating needs the database only; what the application asks at its start may need the new schema.
@@ -73,6 +78,7 @@ class LocalStack:
                 name: pool.submit(self._start_healthy, name, _START_S) for name in services if not self._waits(name) and name != database
             }
             migrated.result()
+            self._record(release)
             for future in begun.values():
                 future.result()
                 meter.add()
@@ -118,10 +124,10 @@ class LocalStack:
 
     def logs(self, service: str, *, since: datetime | None = None, tail: int | None = None) -> Iterator[LogLine]:
         self._require(service)
-        lines: Iterator[LogLine] = chain.from_iterable(_lines(service, path) for path in self._log_files(service))
+        lines: Iterator[LogLine] = chain.from_iterable(_lines(service, file) for file in self._log_files(service))
         if since is not None:
             lines = (line for line in lines if line.at >= since)
-        return iter(list(lines)[-tail:]) if tail else lines
+        return lines if tail is None else iter(deque(lines, tail))
 
     def usage(self) -> list[Usage]:
         import psutil
@@ -169,9 +175,13 @@ class LocalStack:
         return run(Command(program.argv, program.environment, cwd=program.cwd), timeout=_ONE_OFF_S).stdout.decode()
 
     def _prepare_home(self) -> None:
-        """Others may pass through (the database's account has to), and see nothing."""
+        """Others see nothing; as root, they may pass through, since the database's account has to. A folder that is not for us
+        alone stays as it is."""
         self._home.mkdir(parents=True, exist_ok=True)
-        self._home.chmod(0o711)
+        found = self._home.stat()
+        shared = found.st_mode & stat.S_ISVTX or self._config.folder.is_relative_to(self._home)
+        if found.st_uid == os.geteuid() and not shared:
+            self._home.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
     def _places(self, sha: str) -> programs.Places:
         return programs.Places(sha, self._releases.path(sha), self._releases.venv(sha))
@@ -219,6 +229,16 @@ class LocalStack:
                 )
             time.sleep(_POLL_S)
 
+    def _require_ports(self) -> None:
+        """Before anything is touched: every port is free, or ours already."""
+        self._supervisor.sweep()
+        ours = self._supervisor.processes()
+        for name, service in self._config.runbook.services.items():
+            assert service.port is not None
+            ports.require_free(programs.port_of(self._config, service), service.port, name, ours=ours)
+            if service.kind == "caddy":
+                ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name, ours=ours)
+
     def _problem(self, name: str) -> str:
         service = self._config.runbook.services[name]
         return health.problem(service, programs.port_of(self._config, service), self._config.settings)
@@ -254,21 +274,42 @@ class LocalStack:
         if service not in self._config.runbook.services:
             raise UsageError(f"There is no service {service!r}.", todo=f"The runbook has {', '.join(self._config.runbook.services)}.")
 
-    def _log_files(self, service: str) -> list[Path]:
+    def _log_files(self, service: str) -> list[IO[str]]:
+        """Open files, oldest first. Opened newest first: one that is rotated meanwhile shows up twice, and is never missed."""
         newest = self._supervisor.log(service)
-        rotated = sorted(newest.parent.glob(f"{newest.name}.*"), key=lambda path: int(path.suffix[1:]), reverse=True)
-        return [path for path in [*rotated, newest] if path.exists()]
+        opened: dict[int, IO[str]] = {}
+        for path in [newest, *sorted(newest.parent.glob(f"{newest.name}.*"), key=lambda path: int(path.suffix[1:]))]:
+            with suppress(FileNotFoundError):
+                file = path.open(encoding="utf-8", errors="replace")
+                if opened.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:
+                    file.close()
+        return list(reversed(opened.values()))
 
 
-def _lines(service: str, path: Path) -> Iterator[LogLine]:
-    """A line's time is the one it begins with; a line without has that of the line before it, the first ones that of the file's birth."""
-    at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    with path.open(errors="replace") as file:
+def _lines(service: str, file: IO[str]) -> Iterator[LogLine]:
+    """A line's time is the one it begins with; a line without has that of the line before it, or else of the next one that has one,
+    or else of the file's last change."""
+    waiting: list[str] = []
+    at: datetime | None = None
+    with file:
         for line in file:
-            found = _STAMP.search(line[:40])
-            if found:
-                at = datetime.fromisoformat(found[0].replace(",", ".")).replace(tzinfo=UTC)
-            yield LogLine(service, at, line.rstrip("\n"))
+            at = _stamp(line) or at
+            waiting.append(line.rstrip("\n"))
+            if at is not None:
+                yield from (LogLine(service, at, text) for text in waiting)
+                waiting.clear()
+        changed = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+    yield from (LogLine(service, changed, text) for text in waiting)
+
+
+def _stamp(line: str) -> datetime | None:
+    """The time in UTC that a line begins with: written out, or in seconds, as Caddy does."""
+    if found := _STAMP.search(line[:40]):
+        with suppress(ValueError):
+            return datetime.fromisoformat(found[0].replace(",", ".")).replace(tzinfo=UTC)
+    if found := _SECONDS.search(line[:80]):
+        return datetime.fromtimestamp(float(found[1]), UTC)
+    return None
 
 
 def _cpu(process: object) -> float:

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import pwd
+import shlex
 import shutil
 import socket
 import sys
@@ -18,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -26,14 +27,20 @@ from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command, run
 from officeops.stack.local import launch
 
+if TYPE_CHECKING:
+    import psutil
+
 _LOG_BYTES, _LOG_FILES = "10MB", 3
 _SAME_START_S = 5.0  # between the birth of a process and its first note
+_STOP_S = 120.0
+_SOCKET_BYTES = 107 - len(".4194304")  # supervisor binds it under a name with its process id behind, then links it into place
 _INHERITED = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True)
 class Program:
-    """One supervised program. user: name of the account it runs as (None: ours). stop_signal without "SIG". stop_wait in seconds."""
+    """One supervised program. user: name of the account it runs as (None: ours). stop_signal without "SIG". stop_wait in seconds.
+    exclusive: whatever else runs this program in this folder was left behind by a killed run, and is ended before a start."""
 
     name: str
     argv: tuple[str, ...]
@@ -42,6 +49,7 @@ class Program:
     user: str | None = None
     stop_signal: str = "TERM"
     stop_wait: float = 30
+    exclusive: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,39 +65,51 @@ class ProgramStatus:
     detail: str
 
 
+@dataclass(frozen=True)
+class _Start:
+    """A start as the launcher noted it."""
+
+    at: float
+    pid: int
+    digest: str
+
+
 class Supervisor:
     """One supervisord: everything of it in `home/<name>`, its socket in a short folder of this user."""
 
     def __init__(self, home: Path, name: str) -> None:
         self.folder = home / name
         self.logs = self.folder / "logs"
-        self._runtime = _runtime_folder(self.folder)
-        self._socket = self._runtime / "supervisor.sock"
+        self._configuration_file = self.folder / "supervisord.conf"
+        self._runtime_note = self.folder / "runtime"
+        self._pid_file = self.folder / "supervisord.pid"
 
     @property
     def running(self) -> bool:
-        """Whether it answers."""
+        """Whether it answers, and is not about to end."""
         try:
-            self._call("supervisor.getState")
+            return bool(self._call("supervisor.getState")["statename"] == "RUNNING")
         except (OSError, http.client.HTTPException):
             return False
-        return True
 
-    def apply(self, programs: Sequence[Program]) -> list[str]:
-        """Makes `programs` the ones that there are. Running ones that changed are stopped. Starts none. Returns the names that changed."""
-        changed = self._write(programs)
+    def apply(self, programs: Sequence[Program]) -> None:
+        """Makes `programs` the ones that there are. Running ones that were started with another description are stopped. Starts none."""
         if not self.running:
+            self.sweep()
+            self._runtime_note.unlink(missing_ok=True)
+            self._write(programs)
             self._start_daemon()
-            return changed
+            return
+        self._write(programs)
         added, altered, removed = self._call("supervisor.reloadConfig")[0]
         for group in [*altered, *removed]:
             self._call("supervisor.stopProcessGroup", group)
             self._call("supervisor.removeProcessGroup", group)
         for group in [*added, *altered]:
             self._call("supervisor.addProcessGroup", group)
-        for name in set(changed) - {*altered, *added}:
-            self.stop(name)
-        return changed
+        for program in programs:
+            if self._is_outdated(program.name):
+                self.stop(program.name)
 
     def start(self, name: str) -> None:
         """The program's process exists when this returns. Raises OfficeOpsError when it exits at once."""
@@ -114,9 +134,20 @@ class Supervisor:
         """All programs; every one STOPPED when supervisor does not run."""
         try:
             raw = self._call("supervisor.getAllProcessInfo")
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, xmlrpc.client.Fault):  # the last: it is about to end
             return [ProgramStatus(name, "STOPPED", None, None, 0, "") for name in self._known()]
         return [self._status(info) for info in raw]
+
+    def processes(self) -> set[int]:
+        """The ids of everything that the running programs consist of."""
+        import psutil
+
+        found: set[int] = set()
+        for status in self.status():
+            with suppress(psutil.NoSuchProcess):
+                if status.pid is not None:
+                    found |= {status.pid, *(child.pid for child in psutil.Process(status.pid).children(recursive=True))}
+        return found
 
     def status_of(self, name: str) -> ProgramStatus:
         """One program. Raises UsageError when there is none of that name."""
@@ -127,13 +158,19 @@ class Supervisor:
 
     def shutdown(self) -> None:
         """Nothing of it runs when this returns: neither supervisor nor any program, nor what a killed supervisor left behind."""
-        pid = self._pid()
-        with suppress(OSError, http.client.HTTPException):
+        daemon = self._daemon()
+        with suppress(OSError, http.client.HTTPException, xmlrpc.client.Fault):
             self._call("supervisor.shutdown")
-        if pid is not None:
-            _wait_gone(pid, 120)
+        self._see_off(daemon)
         self._end_orphans()
         shutil.rmtree(self._runtime, ignore_errors=True)
+        self._runtime_note.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Ends what a supervisor that was killed, or that cannot be reached any more, left behind. One that runs is left alone."""
+        if not self.running:
+            self._see_off(self._daemon())
+            self._end_orphans()
 
     def log(self, name: str) -> Path:
         """The program's current log; older ones have .1, .2 ... behind it."""
@@ -146,17 +183,16 @@ class Supervisor:
         except FileNotFoundError:
             return "It has no log yet."
 
-    def _write(self, programs: Sequence[Program]) -> list[str]:
+    def _write(self, programs: Sequence[Program]) -> None:
         for folder in (self.folder, self.logs, self.folder / "programs"):
             folder.mkdir(parents=True, exist_ok=True)
-        changed = [program.name for program in programs if self._describe(program)]
+        for program in programs:
+            self._describe(program)
         for stale in set(self._known()) - {program.name for program in programs}:
-            (self.folder / "programs" / f"{stale}.json").unlink()
-        (self.folder / "supervisord.conf").write_text(self._configuration(programs))
-        return changed
+            self._description(stale).unlink()
+        self._configuration_file.write_text(self._configuration(programs), encoding="utf-8")
 
-    def _describe(self, program: Program) -> bool:
-        """Writes the program's description. Returns whether it is another than before."""
+    def _describe(self, program: Program) -> None:
         account = pwd.getpwnam(program.user) if program.user else None
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
         environment |= {k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in program.environment.items()}
@@ -168,31 +204,51 @@ class Supervisor:
             "gid": account.pw_gid if account else None,
             "stop_signal": program.stop_signal,
             "starts": str(self._starts(program.name)),
+            "exclusive": program.exclusive,
         }
-        path, text = self.folder / "programs" / f"{program.name}.json", json.dumps(description)
-        if path.exists() and path.read_text() == text:
-            return False
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        return True
+        path = self._description(program.name)
+        temporary = path.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps(description))
+        temporary.rename(path)
+
+    def _is_outdated(self, name: str) -> bool:
+        """Whether it was started with another description than today's. (Files alone do not tell: whoever wrote them may have been
+        killed before the program was stopped.)"""
+        last = self._last_start(name)
+        return last is None or last.digest != launch.digest(self._description(name).read_text(encoding="utf-8"))
 
     def _configuration(self, programs: Iterable[Program]) -> str:
+        """Paths are relative to our folder, which is supervisord's working directory: its format cannot quote every character."""
         sections = [
             f"[unix_http_server]\nfile={self._socket}\nchmod=0700\n",
-            f"[supervisord]\nlogfile={self.logs}/supervisord.log\npidfile={self._runtime}/supervisord.pid\nchildlogdir={self.logs}\n",
+            "[supervisord]\nlogfile=logs/supervisord.log\npidfile=supervisord.pid\nchildlogdir=logs\n",
             "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
         ]
         for program in programs:
-            command = f'"{sys.executable}" -I "{launch.__file__}" "{self.folder}/programs/{program.name}.json"'
+            command = shlex.join((sys.executable, "-I", launch.__file__, f"programs/{program.name}.json"))
             sections.append(
                 f"[program:{program.name}]\ncommand={command}\nautostart=false\nautorestart=true\nstartsecs=1\n"
                 # The default of 3 gives up while a killed PostgreSQL's children still hold its shared memory.
                 f"startretries=1000000\nstopsignal={program.stop_signal}\nstopwaitsecs={program.stop_wait:.0f}\n"
                 "stopasgroup=false\nkillasgroup=true\nredirect_stderr=true\n"
-                f"stdout_logfile={self.log(program.name)}\nstdout_logfile_maxbytes={_LOG_BYTES}\nstdout_logfile_backups={_LOG_FILES}\n"
+                f"stdout_logfile=logs/{program.name}.log\nstdout_logfile_maxbytes={_LOG_BYTES}\nstdout_logfile_backups={_LOG_FILES}\n"
             )
         return "\n".join(sections).replace("%", "%%")
+
+    def _see_off(self, daemon: psutil.Process | None) -> None:
+        """Waits for a supervisord that was asked to end; asks again, and in the end insists."""
+        import psutil
+
+        if daemon is None:
+            return
+        for ask, seconds in ((daemon.terminate, _STOP_S), (daemon.kill, 10.0)):
+            with suppress(psutil.NoSuchProcess):
+                ask()
+            with suppress(psutil.TimeoutExpired):
+                daemon.wait(seconds)
+                return
 
     def _end_orphans(self) -> None:
         """Programs of a supervisor that was killed were told to end by the kernel: see to it that they do."""
@@ -200,23 +256,40 @@ class Supervisor:
 
         left = []
         for path in (self.folder / "programs").glob("*.starts"):
-            started, pid = path.read_text().split()[-2:]
+            last = self._last_start(path.stem)
             with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(int(pid))
-                if abs(process.create_time() - float(started)) < _SAME_START_S:
-                    left.append(process)
+                process = psutil.Process(last.pid) if last else None
+                if last and process and abs(process.create_time() - last.at) < _SAME_START_S:
+                    left += [process, *process.children(recursive=True)]
         _, alive = psutil.wait_procs(left, 20)
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(alive, 10)
 
+    def _require_runtime(self) -> None:
+        runtime = self._runtime
+        if len(os.fsencode(self._socket)) > _SOCKET_BYTES:
+            raise OfficeOpsError(
+                f"The path {self._socket} is too long for a socket.", state="Nothing was started.", todo="Set TMPDIR to a shorter path."
+            )
+        try:
+            runtime.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise OfficeOpsError(
+                f"{runtime} cannot be made: {error.strerror}.",
+                state="Nothing was started.",
+                todo="Set TMPDIR to a folder that you may write to.",
+            ) from error
+        if runtime.stat().st_uid != os.geteuid():
+            raise OfficeOpsError(f"{runtime} belongs to somebody else.", todo="Remove it, or set TMPDIR to a folder of your own.")
+        self._runtime_note.write_text(str(runtime), encoding="utf-8")
+
     def _start_daemon(self) -> None:
-        self._end_orphans()
-        self._runtime.mkdir(mode=0o700, exist_ok=True)
-        if self._runtime.stat().st_uid != os.geteuid():
-            raise OfficeOpsError(f"{self._runtime} belongs to somebody else.", todo="Remove it, or set TMPDIR to a folder of your own.")
-        command = Command((sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")), daemonizes=True)
+        self._require_runtime()
+        command = Command(
+            (sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration_file)), cwd=self.folder, daemonizes=True
+        )
         run(command, timeout=30)
         deadline = time.monotonic() + 15
         while not self.running:
@@ -242,11 +315,50 @@ class Supervisor:
     def _known(self) -> list[str]:
         return sorted(path.stem for path in (self.folder / "programs").glob("*.json"))
 
-    def _pid(self) -> int | None:
+    def _description(self, name: str) -> Path:
+        return self.folder / "programs" / f"{name}.json"
+
+    def _last_start(self, name: str) -> _Start | None:
+        """The last start that was noted to its end."""
         try:
-            return int((self._runtime / "supervisord.pid").read_text())
-        except (FileNotFoundError, ValueError):
+            lines = self._starts(name).read_text().split("\n")[:-1]
+            at, pid, digest = lines[-1].split()
+            return _Start(float(at), int(pid), digest)
+        except (FileNotFoundError, IndexError, ValueError):
             return None
+
+    def _daemon(self) -> psutil.Process | None:
+        """The supervisord of this folder, also when it does not answer (its socket lies where temporary files are cleared away)."""
+        import psutil
+
+        try:
+            found = psutil.Process(self._call("supervisor.getPID"))
+        except (OSError, http.client.HTTPException, xmlrpc.client.Fault, psutil.NoSuchProcess):
+            try:
+                found = psutil.Process(int(self._pid_file.read_text()))
+            except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+                return None
+        with suppress(psutil.Error):  # the number may be another process's by now
+            if str(self._configuration_file) in found.cmdline():
+                return found
+        return None
+
+    @property
+    def _socket(self) -> Path:
+        return self._runtime / "supervisor.sock"
+
+    @property
+    def _runtime(self) -> Path:
+        """Where the socket is. Noted at the start: the next one to ask may have another TMPDIR."""
+        try:
+            return Path(self._runtime_note.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return self._runtime_here()
+
+    def _runtime_here(self) -> Path:
+        """Short, since a socket's path may have 107 bytes only; the same for the same folder and user."""
+        digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:10]
+        return Path(tempfile.gettempdir()) / f"officeops-{os.geteuid()}-{digest}"
 
     def _call(self, method: str, *arguments: Any) -> Any:
         proxy = xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=_UnixTransport(str(self._socket)))
@@ -266,16 +378,3 @@ class _UnixTransport(xmlrpc.client.Transport):
         connection.sock.settimeout(150)
         connection.sock.connect(self._path)
         return connection
-
-
-def _runtime_folder(folder: Path) -> Path:
-    """Short, since a socket's path may have 107 bytes only; the same for the same folder and user."""
-    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:10]
-    return Path(tempfile.gettempdir()) / f"officeops-{os.geteuid()}-{digest}"
-
-
-def _wait_gone(pid: int, seconds: float) -> None:
-    import psutil
-
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).wait(seconds)

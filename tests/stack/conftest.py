@@ -1,0 +1,49 @@
+"""One running stack for all tests of the protocol, and new ones that do not run yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from officeops.site import Site
+from tests.support.paths import open_folder
+from tests.support.stack import RunningStack, make_repository, make_stack_site, running_local
+
+STACKS = {"local": running_local}
+
+
+@pytest.fixture(scope="session")
+def repository() -> Iterator[Path]:
+    """A git repository with the application."""
+    with open_folder() as folder:
+        yield make_repository(folder)
+
+
+@pytest.fixture(scope="session", params=STACKS)
+def shared(request: pytest.FixtureRequest, repository: Path) -> Iterator[RunningStack]:
+    """A stack that is up. Tests leave it as they found it."""
+    with STACKS[request.param](repository) as running:
+        yield running
+
+
+@pytest.fixture
+def running(shared: RunningStack) -> RunningStack:
+    """The same, up again if a test before left it otherwise."""
+    if any(one.health != "healthy" for one in shared.stack.services()):
+        shared.stack.up(shared.release)
+    return shared
+
+
+@pytest.fixture
+def new_site(folder: Path, repository: Path, shared: RunningStack) -> Callable[..., Site]:
+    """Makes a site of the same application that does not run; packages are those that are installed already."""
+
+    def make(name: str = "office", **env: str) -> Site:
+        site = make_stack_site(folder / name, repository, **env)
+        site.home.mkdir(parents=True, exist_ok=True)
+        (site.home / "venvs").symlink_to(shared.site.home / "venvs")
+        return site
+
+    return make
