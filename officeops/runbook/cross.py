@@ -46,7 +46,9 @@ def _neighbours(here: Location, service: Service, names: Collection[str]) -> Ite
         if other not in names:
             yield (*here, "depends_on", position), repr(other), nearest(other, names, f"one of {', '.join(names)}")
     if service.port not in _SERVICE_PORTS:
-        yield (*here, "port"), repr(service.port), nearest(service.port.upper(), _SERVICE_PORTS, f"one of {', '.join(_SERVICE_PORTS)}")
+        allowed = f"one of {', '.join(_SERVICE_PORTS)}"
+        taken = service.port.lower() in _OTHERS  # spelt right, but not for services
+        yield (*here, "port"), repr(service.port), allowed if taken else nearest(service.port.upper(), _SERVICE_PORTS, allowed)
     elif service.kind == "postgres" and service.port != "POSTGRES_PORT":
         yield (*here, "port"), repr(service.port), "POSTGRES_PORT, where backups look for it"
 
@@ -73,9 +75,9 @@ def _placeholders(here: Location, program: LocalProgram, own: Collection[str]) -
         for name in named(text):
             if name not in known:
                 otherwise = f"a key of .env in lower case, or {', '.join(own)}; {{{{{name}}}}} for the text {{{name}}}"
-                near = difflib.get_close_matches(name.lower(), known, 1)
+                near = difflib.get_close_matches(name.lower(), known, 1) if name != "port" else []  # there is no other
                 yield where, f"{{{name}}}", f"perhaps {{{near[0]}}}" if near else otherwise
-            elif "command" in where[-2:] and name in Settings.model_fields and is_secret(name):
+            elif where[-2] == "command" and name in Settings.model_fields and is_secret(name):
                 yield where, f"{{{name}}}, a secret, in a command, which all users of the host can see", "secrets in environment"
 
 

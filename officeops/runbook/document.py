@@ -192,7 +192,7 @@ def kind(value: object) -> str:
         case None:
             return "nothing"
         case bool():
-            return "true or false"
+            return "a yes or no"
         case int() | float():
             return "a number"
         case str():

@@ -71,7 +71,7 @@ def _validated(raw: Mapping[str, Any]) -> tuple[Runbook, list[Any], set[Location
         try:
             return Runbook.model_validate(stand_ins | _without(raw, dropped, ())), wrong, dropped
         except ValidationError as error:
-            found = error.errors()
+            found = [one for one in error.errors() if not (one["type"] == "too_short" and one["input"])]  # its items are wrong, and said so
         # Later rounds only find what is missing because it was dropped in an earlier one.
         wrong = wrong or found
         dropped |= {_place_to_drop(one) for one in found}
@@ -107,7 +107,7 @@ def _found(raw: Any, where: Location) -> str:
     value = raw["input"]
     if "environment" in where or isinstance(value, dict | list) or value is None:  # a variable may be a password, here by mistake
         return kind(value)
-    text = value if isinstance(value, str) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
     return repr(text) if isinstance(value, str) else f"{text} ({kind(value)})"
 

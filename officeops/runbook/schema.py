@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import DictSchema
 
 from officeops.runbook.model import Runbook
 from officeops.settings.document import in_words, settings_page, table
@@ -27,6 +28,11 @@ class _ForEditors(GenerateJsonSchema):
     def get_title_from_name(self, name: str) -> str:
         """`keep_last`, not `Keep Last`."""
         return name
+
+    def dict_schema(self, schema: DictSchema) -> dict[str, Any]:
+        """Names that do not match their pattern are mistakes."""
+        made = super().dict_schema(schema)
+        return made | {"additionalProperties": False} if "patternProperties" in made else made
 
 
 def documents() -> dict[str, str]:

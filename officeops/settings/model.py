@@ -58,7 +58,6 @@ class Settings(BaseModel):
 
     backup_targets: Annotated[tuple[Target, ...], Words] = Field(
         ("file:.officeops/backups",),
-        min_length=1,
         description="Where backups go, separated by spaces: file:PATH, s3://BUCKET/PREFIX?endpoint=URL",
     )
     backup_age_recipients: Annotated[tuple[Recipient, ...], Words] = Field(
