@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -346,3 +347,8 @@ def test_a_ledger_that_fails_later_says_so_without_the_values(new_ledger: NewLed
         ledger.begin("backup", "b2", fact="a value of ours")
     assert "a value of ours" not in str(failed.value)
     assert PASSWORD not in str(failed.value)
+
+
+def test_nobody_else_may_read_the_file(folder: Path) -> None:
+    Ledger.open(folder, "office")
+    assert stat.S_IMODE((folder / "ledger.db").stat().st_mode) == 0o600

@@ -82,6 +82,8 @@ class Ledger:
         """The ledger at `url`, or the SQLite file in `home`, made when missing. Raises OfficeOpsError when it cannot be opened."""
         try:
             home.mkdir(parents=True, exist_ok=True)
+            if url is None:
+                (home / "ledger.db").touch(mode=0o600)  # SQLite's own mode would let everybody read it
             engine = create_engine(url or URL.create("sqlite", database=str(home / "ledger.db")))
         except (OSError, ArgumentError, ImportError) as error:
             raise LedgerError(
