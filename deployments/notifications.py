@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import apprise
@@ -83,5 +84,13 @@ def _automation(name: str, stack: str, block: UUID) -> AutomationCore:
 def _same(known: Automation, wanted: AutomationCore) -> bool:
     fields = ("name", "description", "actions")
     one, other = known.model_dump(mode="json"), wanted.model_dump(mode="json")
-    triggers = [{key: value for key, value in shape["trigger"].items() if key != "id"} for shape in (one, other)]
-    return all(one[field] == other[field] for field in fields) and triggers[0] == triggers[1]
+    return all(one[field] == other[field] for field in fields) and _trigger(one) == _trigger(other)
+
+
+def _trigger(shape: dict[str, Any]) -> dict[str, Any]:
+    """A trigger without what the server adds, its sets (which come as lists, in any order) sorted."""
+    kept = {key: value for key, value in shape["trigger"].items() if key != "id"}
+    return {
+        key: sorted(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else value
+        for key, value in kept.items()
+    }

@@ -104,10 +104,10 @@ class Plane:
         with temporary_settings(address), get_client(sync_client=True) as client:
             yield client
 
-    def apply(self) -> list[str]:
+    def apply(self, **env: str) -> list[str]:
         """`python -m deployments apply`: what it says that it changed."""
-        folder = self.site.config.folder
-        done = run(Command((sys.executable, "-m", "deployments", "apply"), {"OFFICEOPS_DIR": str(folder)}, cwd=PROJECT), timeout=120)
+        environment = {"OFFICEOPS_DIR": str(self.site.config.folder), **env}
+        done = run(Command((sys.executable, "-m", "deployments", "apply"), environment, cwd=PROJECT), timeout=120)
         return done.stdout.decode().splitlines()
 
     def start(self, flow: str, **options: object) -> FlowRun:
