@@ -286,7 +286,6 @@ def ahead(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
     finally:
         channel.leave()
         thread.join()
-        thread.join()
 
 
 @dataclass(frozen=True)
