@@ -12,10 +12,23 @@ import pytest
 from officeops.postgres import databases
 from officeops.site import Site
 from tests.support.control_plane import Plane, running_plane
+from tests.support.engine import MARKER, Census, Engine, found_engine
 from tests.support.paths import open_folder
 from tests.support.postgres import Running, running_postgres
 from tests.support.s3 import S3Endpoint, running_s3
 from tests.support.site import make_site
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps count of the tests that need a Docker Engine."""
+    config.addinivalue_line("markers", f"{MARKER}: needs a real Docker Engine; said by itself of what asks for the fixture `engine`")
+    config.pluginmanager.register(Census(), "engine-census")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """A real Docker Engine with stand-in images; the environment names it from now on."""
+    yield from found_engine()
 
 
 @pytest.fixture(scope="session")
