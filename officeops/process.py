@@ -34,6 +34,9 @@ _PASSED_ON = (
     "SSL_CERT_DIR",
     "PIP_CERT",
     "DOCKER_HOST",
+    "DOCKER_CONFIG",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
 )
 _STDERR_LINES = 60
 _GRACE_S = 5.0
@@ -47,6 +50,8 @@ class Command:
     user: account to run as, None for ours (only root may name another).
     daemonizes: what it leaves behind when it ends well is meant to live on; of any other program nothing does.
     on_kill: called after the group was killed, for what the kill does not reach (a process inside a container).
+    title: what it is called in messages, when that is not the program's own name.
+    explain: the error that a failure with this status and these words on stderr is told as, None for a CommandError.
     """
 
     argv: tuple[str, ...]
@@ -55,11 +60,13 @@ class Command:
     user: str | None = None
     daemonizes: bool = False
     on_kill: Callable[[], None] | None = None
+    title: str = ""
+    explain: Callable[[int, str], OfficeOpsError | None] | None = None
 
     @property
     def name(self) -> str:
-        """The program's bare name, for messages."""
-        return Path(self.argv[0]).name
+        """What it is called in messages."""
+        return self.title or Path(self.argv[0]).name
 
     def environment(self) -> dict[str, str]:
         """The whole environment of the child, secrets in clear."""
@@ -134,7 +141,11 @@ class Child:
             raise CommandTimeoutError(self.command, "took too long and was stopped", self.stderr, status=status)
         if status not in ok:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
-            raise CommandError(self.command, how, self.stderr, status=status)
+            error = CommandError(self.command, how, self.stderr, status=status)
+            explained = self.command.explain and self.command.explain(status, self.stderr)
+            if explained:
+                raise explained from error
+            raise error
         return status
 
     @property

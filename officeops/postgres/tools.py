@@ -90,3 +90,8 @@ def feed(command: Command, chunks: Iterable[bytes], *, timeout: float) -> None:
 def pg_amcheck(database: str, jobs: int) -> list[str]:
     """Checks heaps and B-tree indexes, the latter against their tables. The extension has to be there. (`-d` would be a pattern here.)"""
     return ["pg_amcheck", "--no-password", f"--jobs={jobs}", "--heapallindexed", connection_string(database)]
+
+
+def pg_basebackup() -> list[str]:
+    """A tar of the running server's data directory to stdout, with the log that makes it consistent."""
+    return ["pg_basebackup", "--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast", "--label=officeops", "--no-password"]

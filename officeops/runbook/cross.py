@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from officeops.runbook.document import Location
-from officeops.runbook.model import LocalProgram, Runbook, Service
+from officeops.runbook.model import ComposeCommand, LocalProgram, Runbook, Service
 from officeops.runbook.placeholders import named
 from officeops.settings.model import PORTS, Settings, is_secret
 
 # Ports of .env that belong to no service of the runbook.
-_OTHERS = ("caddy_admin_port", "prefect_port", "prefect_postgres_port")
+_OTHERS = ("https_port", "caddy_admin_port", "prefect_port", "prefect_postgres_port")
 _SERVICE_PORTS = tuple(port.upper() for port in PORTS if port not in _OTHERS)
 _OWN = ("release", "venv", "sha", "caddy", "python")
 Finding = tuple[Location, str, str]  # where, found, allowed
@@ -22,12 +22,16 @@ def findings(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
     """names: of all services in the file, also of those that are not in `runbook` because they have errors of their own."""
     for name, service in runbook.services.items():
         yield from _neighbours(("services", name), service, names)
-        yield from _parts(("services", name), service)
+        yield from _parts(("services", name), service, embedded=runbook.application.compose is None)
         if service.local is not None:
             yield from _placeholders(("services", name, "local"), service.local, (*_OWN, "port"))
     for key, program in (("migrate", runbook.application.migrate), ("seed", runbook.application.seed)):
         if program is not None:
             yield from _placeholders(("application", key), program, _OWN)
+    yield from _compose(runbook, names)
+    for name, volume in runbook.volumes.items():
+        for position, user in enumerate(volume.services):
+            yield from _service(("volumes", name, "services", position), user, names)
     yield from _circles(runbook)
     yield from _shared_ports(runbook)
     if len(runbook.services) == len(names):
@@ -41,10 +45,24 @@ def nearest(word: str, words: Collection[str], otherwise: str) -> str:
     return f"perhaps {near[0]}" if near else otherwise
 
 
+def _compose(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
+    if runbook.application.compose is None:
+        return
+    for key, command in (("migrate", runbook.application.compose.migrate), ("seed", runbook.application.compose.seed)):
+        if command is not None:
+            here = ("application", "compose", key)
+            yield from _service((*here, "service"), command.service, names)
+            yield from _placeholders(here, command, ("sha",))
+
+
+def _service(here: Location, name: str, names: Collection[str]) -> Iterator[Finding]:
+    if name not in names:
+        yield here, repr(name), nearest(name, names, f"one of {', '.join(names)}")
+
+
 def _neighbours(here: Location, service: Service, names: Collection[str]) -> Iterator[Finding]:
     for position, other in enumerate(service.depends_on):
-        if other not in names:
-            yield (*here, "depends_on", position), repr(other), nearest(other, names, f"one of {', '.join(names)}")
+        yield from _service((*here, "depends_on", position), other, names)
     if service.port not in _SERVICE_PORTS:
         allowed = f"one of {', '.join(_SERVICE_PORTS)}"
         taken = service.port.lower() in _OTHERS  # spelt right, but not for services
@@ -53,12 +71,16 @@ def _neighbours(here: Location, service: Service, names: Collection[str]) -> Ite
         yield (*here, "port"), repr(service.port), "POSTGRES_PORT, where backups look for it"
 
 
-def _parts(here: Location, service: Service) -> Iterator[Finding]:
+def _parts(here: Location, service: Service, *, embedded: bool) -> Iterator[Finding]:
+    """embedded: the application has no other stack to run on."""
     if service.kind == "app":
-        for part, why in (("health", "how an app is asked whether it is ready"), ("local", "how an app runs")):
-            if getattr(service, part) is None:
-                yield (*here, part), "nothing", why
+        if service.health is None:
+            yield (*here, "health"), "nothing", "how an app is asked whether it is ready"
+        if service.local is None and embedded:
+            yield (*here, "local"), "nothing", "how an app runs"
         return
+    if service.container_port is not None:
+        yield (*here, "container_port"), f"a port for a service of kind {service.kind}", "none: it listens on its own"
     if service.health is not None:
         yield (*here, "health"), f"a check for a service of kind {service.kind}", "none: it is asked in its own way"
     if service.writes_database:
@@ -67,7 +89,7 @@ def _parts(here: Location, service: Service) -> Iterator[Finding]:
         yield (*here, "local"), f"a program for a service of kind {service.kind}", "none: this program brings its own"
 
 
-def _placeholders(here: Location, program: LocalProgram, own: Collection[str]) -> Iterator[Finding]:
+def _placeholders(here: Location, program: LocalProgram | ComposeCommand, own: Collection[str]) -> Iterator[Finding]:
     texts: list[tuple[Location, str]] = [((*here, "command", position), text) for position, text in enumerate(program.command)]
     texts += [((*here, "environment", key), text) for key, text in program.environment.items()]
     known = (*own, *Settings.model_fields)

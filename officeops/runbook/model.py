@@ -42,6 +42,26 @@ class LocalProgram(Part):
     environment: dict[Variable, Argument] = Field({}, description="Variables for the process; secrets by reference: {jwt_secret_key}")
 
 
+class ComposeCommand(Part):
+    """A one-off of a release on the Compose stack: in a new container of `service`, which goes when the command has ended. Its environment
+    may name {sha} and every key of .env in lower case.
+    """
+
+    service: Name = Field(description="Service whose image and settings the container has")
+    command: tuple[Argument, ...] = Field(min_length=1, description="Program and arguments, no shell; never secrets, which all could see")
+    environment: dict[Variable, Argument] = Field(
+        {}, description="Variables beside those of the service; secrets by reference: {demo_password}"
+    )
+
+
+class ComposeApplication(Part):
+    """The application's releases on the Compose stack."""
+
+    file: Inside = Field("docker-compose.yml", description="The Compose file, inside the release")
+    migrate: ComposeCommand | None = Field(None, description="Brings the database's schema to the release's revision")
+    seed: ComposeCommand | None = Field(None, description="Fills an empty database with a demonstration's data; may be run again")
+
+
 class HttpCheck(Part):
     """A request that a healthy service answers with 200."""
 
@@ -60,15 +80,30 @@ class Service(Part):
     health: HttpCheck | None = Field(None, description="How to ask an app whether it is ready; the known servers need none")
     writes_database: Switch = Field(False, description="Stopped while a restored database takes the live one's place (apps only)")
     stop_grace: Amount = Field(30.0, gt=0, description="Seconds between asking a service to stop and ending it")
-    local: LocalProgram | None = Field(None, description="How it runs on the embedded stack; an app needs it")
+    local: LocalProgram | None = Field(None, description="How it runs on the embedded stack; an app needs it there")
+    container_port: Count | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port that an app listens on in its container; without one only the container's healthcheck is asked",
+    )
+
+
+class Volume(Part):
+    """What services keep outside the database's rows: a named volume of the Compose stack, a folder on the embedded one."""
+
+    services: tuple[Name, ...] = Field((), description="Services that use it; on the Compose stack its containers are asked")
+    folder: Inside | None = Field(None, description="On the embedded stack: its folder inside OFFICEOPS_HOME; default: its name")
+    quiet: Switch = Field(False, description="Its services are stopped while it is backed up, and then as they were found")
 
 
 class Application(Part):
-    """The application's releases on the embedded stack."""
+    """The application's releases. What is at the top is for the embedded stack."""
 
     lock: Inside = Field("requirements.lock", description="Pinned Python packages, inside the release; its hash names the virtualenv")
     migrate: LocalProgram | None = Field(None, description="Brings the database's schema to the release's revision")
     seed: LocalProgram | None = Field(None, description="Fills an empty database with a demonstration's data; may be run again")
+    compose: ComposeApplication | None = Field(None, description="How a release runs on the Compose stack")
 
 
 class Query(Part):
@@ -122,6 +157,7 @@ class Runbook(Part):
     services: dict[Name, Service] = Field(
         min_length=1, description="What runs, by name; exactly one of kind postgres and one of kind caddy"
     )
+    volumes: dict[Name, Volume] = Field({}, description="What is kept outside the database's rows, by name")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
     contacts: tuple[Contact, ...] = Field((), description="Who is told")

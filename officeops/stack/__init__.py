@@ -14,6 +14,10 @@ __all__ = ["DatabaseAddress", "LogLine", "Release", "ServiceStatus", "Stack", "U
 
 def open_stack(config: Config) -> Stack:
     """The stack that OFFICEOPS_STACK names. Nothing is asked or started yet."""
+    if config.settings.officeops_stack == "compose":
+        from officeops.stack.compose.stack import ComposeStack
+
+        return ComposeStack(config)
     from officeops.stack.local.stack import LocalStack
 
     return LocalStack(config)

@@ -78,6 +78,17 @@ class Usage:
     memory: int
 
 
+@dataclass(frozen=True)
+class Volume:
+    """A named volume of this stack, or a folder that takes its place. services: of the runbook, those that use it. database: the data
+    directory of the database server is in it. bytes: None unless it was measured."""
+
+    name: str
+    services: tuple[str, ...]
+    database: bool
+    bytes: int | None = None
+
+
 class Stack(Protocol):
     """Services are named as in runbook.yaml; an unknown name raises UsageError. Control-plane services (Prefect) are never among them.
 
@@ -134,6 +145,47 @@ class Stack(Protocol):
         """CPU and memory of each running service, with all its processes."""
         ...
 
+    def exec(self, service: str, argv: Sequence[str], *, environment: Mapping[str, str | SecretStr] | None = None) -> Command:
+        """A program to run where the service runs, as its account, with its environment: in its container; on the embedded stack in its
+        release's folder. Run it with `officeops.process.run` or `started`: stdin and stdout are streamed, stderr is kept apart, the exit
+        status is the program's own; when its time is up or the block is left, the program itself is ended, with its children."""
+        ...
+
+    def volumes(self, *, measure: bool = False) -> list[Volume]:
+        """Those that exist, by name. measure: with their size, which takes as long as reading every folder."""
+        ...
+
+    def export_volume(self, volume: str) -> Command:
+        """A command that prints a tar of everything in the volume (POSIX format, numeric owners, paths that begin with `./`) on stdout.
+        Unknown volumes raise UsageError here and below."""
+        ...
+
+    def create_volume(self, volume: str) -> None:
+        """A new, empty volume of this stack that no service uses yet. Raises OfficeOpsError when there is one of that name."""
+        ...
+
+    def import_volume(self, volume: str) -> Command:
+        """A command that reads such a tar on stdin and puts everything into the volume: owners, modes and times as they were."""
+        ...
+
+    def exchange_volumes(self, one: str, other: str) -> None:
+        """The contents of the two change places, at once and entirely: a crash leaves it done or not done. Refused (RefusedError) while
+        a service that uses either runs."""
+        ...
+
+    def remove_volume(self, volume: str) -> None:
+        """Gone with its contents, no error when it is gone already. Refused (RefusedError) when a service uses it."""
+        ...
+
+    def base_backup(self) -> Command:
+        """A command that prints a tar of the whole data directory on stdout, taken by pg_basebackup from the running server: with the
+        log that makes it consistent, and the server's own manifest of checksums."""
+        ...
+
+    def sweep(self) -> list[str]:
+        """Ends one-offs that a killed run left running. The caller holds the stack's lock. Returns what was ended, for people."""
+        ...
+
     def database(self, name: str | None = None) -> DatabaseAddress:
         """Where the application's database (or another of that server) is reached from this process."""
         ...
@@ -142,8 +194,10 @@ class Stack(Protocol):
         """The release that runs or ran last, None before the first."""
         ...
 
-    def tool(self, argv: Sequence[str], *, files: Sequence[Path] = (), options: Mapping[str, str] | None = None) -> Command:
+    def tool(
+        self, argv: Sequence[str], *, files: Sequence[Path] = (), options: Mapping[str, str] | None = None, terminal: bool = False
+    ) -> Command:
         """A command that runs a PostgreSQL client program (pg_dump, pg_restore, pg_dumpall, psql ...) of the server's own major version,
         connected by PG* variables to the server (give the database with `-d`). `files`: paths on this host that it must be able to read.
-        `options`: server settings of its sessions (PGOPTIONS)."""
+        `options`: server settings of its sessions (PGOPTIONS). `terminal`: for a person at this terminal, and left alone by `sweep`."""
         ...

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from officeops.site import Site
+from tests.support.engine import Engine
 from tests.support.paths import open_folder
-from tests.support.stack import RunningStack, make_repository, make_stack_site, running_local
+from tests.support.stack import RunningStack, make_repository, make_stack_site, running_compose, running_local
 
-STACKS = {"local": running_local}
+STACKS = ["local", pytest.param("compose", marks=pytest.mark.xdist_group("compose"))]
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +22,26 @@ def repository() -> Iterator[Path]:
         yield make_repository(folder)
 
 
-@pytest.fixture(scope="session", params=STACKS)
-def shared(request: pytest.FixtureRequest, repository: Path) -> Iterator[RunningStack]:
-    """A stack that is up. Tests leave it as they found it."""
-    with STACKS[request.param](repository) as running:
+@pytest.fixture(scope="session")
+def local(repository: Path) -> Iterator[RunningStack]:
+    """The embedded stack, up."""
+    with running_local(repository) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def compose(repository: Path, engine: Engine) -> Iterator[RunningStack]:
+    """The Compose stack on a real engine, up."""
+    with running_compose(repository, engine) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=STACKS)
+def shared(request: pytest.FixtureRequest) -> RunningStack:
+    """A stack that is up. Tests leave it as they found it."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, RunningStack)
+    return found
 
 
 @pytest.fixture
@@ -37,13 +53,13 @@ def running(shared: RunningStack) -> RunningStack:
 
 
 @pytest.fixture
-def new_site(folder: Path, repository: Path, shared: RunningStack) -> Callable[..., Site]:
-    """Makes a site of the same application that does not run; packages are those that are installed already."""
+def new_site(folder: Path, repository: Path, local: RunningStack) -> Callable[..., Site]:
+    """Makes an embedded site of the same application that does not run; packages are those that are installed already."""
 
     def make(name: str = "office", **env: str) -> Site:
         site = make_stack_site(folder / name, repository, **env)
         site.home.mkdir(parents=True, exist_ok=True)
-        (site.home / "venvs").symlink_to(shared.site.home / "venvs")
+        (site.home / "venvs").symlink_to(local.site.home / "venvs")
         return site
 
     return make

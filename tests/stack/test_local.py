@@ -33,6 +33,12 @@ pytestmark = pytest.mark.xdist_group("stack")
 NewSite = Callable[..., Site]
 
 
+@pytest.fixture(scope="session")
+def shared(local: RunningStack) -> RunningStack:
+    """What is tested here is the embedded stack's own."""
+    return local
+
+
 def services_by_program(site: Site) -> dict[str, int]:
     """How many processes run each service: the ones that nobody of the stack but supervisord has started."""
     ours = processes(site)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -18,8 +19,11 @@ from officeops.settings.env import quoted
 from officeops.settings.generate import ensure_env
 from officeops.settings.model import PORTS
 from officeops.site import Site, open_site
+from officeops.stack.compose import engine as docker_engine
+from officeops.stack.compose.commands import STACK
 from officeops.stack.local.supervisor import Supervisor
 from officeops.stack.port import Release, ServiceStatus, Stack
+from tests.support.engine import Engine
 from tests.support.paths import open_folder
 from tests.support.ports import free_ports
 
@@ -30,7 +34,7 @@ ODD = {
     "JWT_SECRET_KEY": 'a "key" of {many} odd % characters: $PATH, \\\\, ‘日本語’, {} and %(here)s',
     "DEMO_PASSWORD": "{jwt_secret_key} ' \" \\ %s $$ 合言葉",
 }
-APPS = ("backend", "frontend", "caddy")
+APPLICATION = ("backend", "frontend", "caddy", "docker-compose.yml")
 
 
 @dataclass
@@ -39,6 +43,7 @@ class RunningStack:
 
     site: Site
     release: Release
+    pid: Callable[[str], int]  # of a service's first process on this host
 
     @property
     def stack(self) -> Stack:
@@ -50,9 +55,7 @@ class RunningStack:
 
     def kill(self, service: str) -> None:
         """As a lack of memory would."""
-        pid = supervisor(self.site).status_of(service).pid
-        assert pid is not None
-        os.kill(pid, 9)
+        os.kill(self.pid(service), 9)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         """Through the front door."""
@@ -83,8 +86,13 @@ def git(repository: Path, *arguments: str) -> str:
 def make_repository(folder: Path) -> Path:
     """A repository with the application in its one commit."""
     repository = folder / "application"
-    for name in APPS:
-        shutil.copytree(PROJECT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    repository.mkdir(parents=True)
+    for name in APPLICATION:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, repository / name, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
+        else:
+            shutil.copy(source, repository / name)
     git(folder, "init", "--quiet", "--initial-branch=main", str(repository))
     git(repository, "add", ".")
     git(repository, "commit", "--quiet", "--message=The application")
@@ -110,9 +118,49 @@ def running_local(repository: Path) -> Iterator[RunningStack]:
         try:
             release = site.stack.build()
             site.stack.up(release)
-            yield RunningStack(site, release)
+            yield RunningStack(site, release, lambda service: supervisor(site).status_of(service).pid or 0)
         finally:
             site.stack.down()
+
+
+@contextmanager
+def running_compose(repository: Path, engine: Engine) -> Iterator[RunningStack]:
+    """The Compose stack under a name of its own; gone after the block, with its volumes and images."""
+    with open_folder() as folder:
+        site = make_stack_site(
+            folder / "a folder with 'quotes', a comma and $more" / "事務所", repository, OFFICEOPS_STACK="compose", **engine.env
+        )
+        runbook = site.config.folder / "runbook.yaml"
+        runbook.write_text(runbook.read_text().replace("stack: smartoffice_ai", f"stack: office_{uuid4().hex[:8]}"))
+        site = open_site(site.config.folder)
+        try:
+            release = site.stack.build()
+            site.stack.up(release)
+            yield RunningStack(site, release, lambda service: pid_in_container(site, service))
+        finally:
+            site.stack.down()
+            remove_project(site)
+
+
+def pid_in_container(site: Site, service: str) -> int:
+    """The first process of a service's container, as this host numbers it."""
+    docker = docker_engine.Engine()
+    (one,) = docker.containers({docker_engine.PROJECT: site.name, docker_engine.SERVICE: service}, running_only=True)
+    found = docker.inspect(one["Id"])
+    assert found is not None
+    return int(found["State"]["Pid"])
+
+
+def remove_project(site: Site) -> None:
+    """Volumes and images of a project that is down. What the build kept for the next one stays."""
+    api = docker_engine.Engine().api
+    for label in (docker_engine.PROJECT, STACK):
+        for volume in api.volumes(filters={"label": f"{label}={site.name}"})["Volumes"] or []:
+            api.remove_volume(volume["Name"], force=True)
+    for image in api.images():
+        for tag in image["RepoTags"] or []:
+            if tag.startswith(f"{site.name}-"):
+                api.remove_image(tag, force=True)
 
 
 def readable_python(folder: Path) -> Path:

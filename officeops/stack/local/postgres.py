@@ -132,12 +132,12 @@ class PostgresServer:
         return copy / "bin" / name
 
 
-def answers(port: int, user: str, database: str, *, timeout: float = 2.0) -> str:
+def answers(port: int, user: str, database: str, *, host: str = "127.0.0.1", timeout: float = 2.0) -> str:
     """Empty when a server on this port lets a session begin (up to its password), else why not."""
     parameters = b"".join(part.encode() + b"\0" for part in ("user", user, "database", database)) + b"\0"
     message = struct.pack("!ii", 8 + len(parameters), _PROTOCOL_3) + parameters
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+        with socket.create_connection((host, port), timeout) as connection:
             connection.settimeout(timeout)
             connection.sendall(message)
             reply = connection.recv(4096)

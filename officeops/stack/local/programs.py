@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from officeops.config import Config
 from officeops.errors import OfficeOpsError
 from officeops.runbook import Service
 from officeops.runbook.model import LocalProgram
-from officeops.runbook.placeholders import fill, named
 from officeops.stack.local.postgres import PostgresServer
 from officeops.stack.local.supervisor import Program
+from officeops.stack.values import filled, setting_values
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def program(config: Config, name: str, places: Places) -> Program:
 
 def app_program(config: Config, name: str, local: LocalProgram, places: Places, *, port: int = 0, stop_wait: float = 30) -> Program:
     """A program of the release, with the placeholders of its command and environment filled in."""
-    values: dict[str, str | SecretStr] = {key: _plain(value) for key, value in config.settings}
+    values = setting_values(config.settings)
     values |= {"port": str(port), "caddy": str(caddy()), "python": sys.executable}
     values |= {"sha": places.sha, "release": str(places.release), "venv": str(places.venv)}
     return Program(
@@ -76,32 +75,11 @@ def app_program(config: Config, name: str, local: LocalProgram, places: Places, 
     )
 
 
-def filled(text: str, values: Mapping[str, str | SecretStr]) -> str | SecretStr:
-    """`text` with each {name} replaced; a secret when any of the values is one."""
-    clear = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}
-    result = fill(text, clear)
-    return SecretStr(result) if any(isinstance(values[name], SecretStr) for name in named(text)) else result
-
-
 def _visible(part: str | SecretStr) -> str:
     """Arguments are for everybody on the machine to see."""
     if isinstance(part, SecretStr):
         raise OfficeOpsError("A command of runbook.yaml has a secret among its arguments.", todo="Give it by `environment` instead.")
     return part
-
-
-def _plain(value: object) -> str | SecretStr:
-    match value:
-        case SecretStr():
-            return value
-        case tuple() if any(isinstance(part, SecretStr) for part in value):
-            return SecretStr(" ".join(part.get_secret_value() for part in value))
-        case tuple():
-            return " ".join(map(str, value))
-        case bool():
-            return str(value).lower()  # as .env has it
-        case _:
-            return "" if value is None else str(value)
 
 
 def caddy() -> Path:

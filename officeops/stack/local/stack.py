@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -18,13 +17,16 @@ from typing import IO, TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from officeops.errors import OfficeOpsError, UsageError
+from officeops.errors import OfficeOpsError, RefusedError, UsageError
+from officeops.postgres import tools
 from officeops.process import Command, run
 from officeops.progress import Meter
-from officeops.stack.local import health, ports, programs
+from officeops.stack import health, releases
+from officeops.stack.local import ports, programs
 from officeops.stack.local.releases import Releases
 from officeops.stack.local.supervisor import ProgramStatus, Supervisor
-from officeops.stack.port import DatabaseAddress, Deployed, Health, LogLine, Release, ServiceStatus, State, Usage
+from officeops.stack.local.volumes import LocalVolumes
+from officeops.stack.port import DatabaseAddress, Deployed, Health, LogLine, Release, ServiceStatus, State, Usage, Volume
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -34,6 +36,7 @@ _STATES: dict[str, State] = {
     "RUNNING": "running", "STARTING": "starting", "STOPPING": "stopping", "STOPPED": "stopped",
     "BACKOFF": "restarting", "EXITED": "failed", "FATAL": "failed", "UNKNOWN": "failed",
 }  # fmt: skip
+_AT_REST = ("STOPPED", "EXITED", "FATAL")  # no process, and none will come by itself
 _START_S = 60.0
 _ONE_OFF_S = 3600.0
 _POLL_S = 0.05
@@ -49,6 +52,7 @@ class LocalStack:
         self._home = config.settings.officeops_home
         self._supervisor = Supervisor(self._home, "stack")
         self._releases = Releases(self._home, config.settings.officeops_app, config.runbook.application.lock)
+        self._volumes = LocalVolumes(self._home, config.runbook, programs.database_server(config).data)
 
     @property
     def name(self) -> str:
@@ -59,7 +63,7 @@ class LocalStack:
         return self._releases.build(ref)
 
     def uncommitted(self) -> int:
-        return self._releases.uncommitted()
+        return self._releases.commits.uncommitted()
 
     def up(self, release: Release) -> None:
         self._prepare_home()
@@ -78,7 +82,7 @@ class LocalStack:
                 name: pool.submit(self._start_healthy, name, _START_S) for name in services if not self._waits(name) and name != database
             }
             migrated.result()
-            self._record(release)
+            releases.record_deployed(self._home, release.sha)
             for future in begun.values():
                 future.result()
                 meter.add()
@@ -145,6 +149,52 @@ class LocalStack:
         time.sleep(0.2)
         return [Usage(name, sum(map(_cpu, family)), sum(map(_memory, family))) for name, family in families.items()]
 
+    def exec(self, service: str, argv: Sequence[str], *, environment: Mapping[str, str | SecretStr] | None = None) -> Command:
+        self._require(service)
+        deployed = self.deployed()
+        if deployed is None:
+            raise OfficeOpsError("There is no release yet in which anything could be run.", todo="Start the stack with `officeops up`.")
+        places = self._places(deployed.sha)
+        program = programs.program(self._config, service, places)
+        path = {"PATH": f"{places.venv / 'bin'}:{os.environ.get('PATH', os.defpath)}"}
+        return Command(tuple(argv), {**path, **program.environment, **(environment or {})}, cwd=program.cwd, user=program.user)
+
+    def volumes(self, *, measure: bool = False) -> list[Volume]:
+        return self._volumes.all(measure=measure)
+
+    def export_volume(self, volume: str) -> Command:
+        return self._volumes.export(volume)
+
+    def create_volume(self, volume: str) -> None:
+        self._prepare_home()
+        self._volumes.create(volume)
+
+    def import_volume(self, volume: str) -> Command:
+        return self._volumes.import_(volume)
+
+    def exchange_volumes(self, one: str, other: str) -> None:
+        users = {*self._volumes.get(one).services, *self._volumes.get(other).services}
+        running = [status.name for status in self._supervisor.status() if status.name in users and status.state not in _AT_REST]
+        if running:
+            raise RefusedError(
+                f"{one} and {other} cannot change places while {', '.join(running)} runs.",
+                state="Both are as they were.",
+                todo="Stop it first.",
+            )
+        self._volumes.exchange(one, other)
+
+    def remove_volume(self, volume: str) -> None:
+        named = self._config.runbook.volumes.get(volume)
+        if named is not None and named.services:
+            raise RefusedError(f"The volume {volume} is used by {', '.join(named.services)}.", state="It was left as it is.")
+        self._volumes.remove(volume)
+
+    def base_backup(self) -> Command:
+        return self.tool(tools.pg_basebackup())
+
+    def sweep(self) -> list[str]:
+        return self._volumes.sweep()
+
     def database(self, name: str | None = None) -> DatabaseAddress:
         settings = self._config.settings
         return DatabaseAddress(
@@ -152,13 +202,16 @@ class LocalStack:
         )
 
     def deployed(self) -> Deployed | None:
-        try:
-            found = json.loads((self._home / "release.json").read_text())
-        except FileNotFoundError:
-            return None
-        return Deployed(found["sha"], datetime.fromisoformat(found["since"]))
+        return releases.deployed(self._home)
 
-    def tool(self, argv: Sequence[str], *, files: Sequence[Path] = (), options: Mapping[str, str] | None = None) -> Command:  # noqa: ARG002 - files are reachable anyway
+    def tool(
+        self,
+        argv: Sequence[str],
+        *,
+        files: Sequence[Path] = (),  # noqa: ARG002 - they are reachable anyway
+        options: Mapping[str, str] | None = None,
+        terminal: bool = False,  # noqa: ARG002 - it is ours anyway
+    ) -> Command:
         from officeops.stack.local.postgres import binaries
 
         address = self.database()
@@ -193,15 +246,6 @@ class LocalStack:
         for program in described:
             program.cwd.mkdir(parents=True, exist_ok=True)
         self._supervisor.apply(described)
-
-    def _record(self, release: Release) -> None:
-        before = self.deployed()
-        if before is not None and before.sha == release.sha:
-            return
-        path = self._home / "release.json"
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps({"sha": release.sha, "since": datetime.now(UTC).isoformat()}))
-        temporary.rename(path)
 
     def _create_database(self) -> None:
         from officeops.postgres import databases
@@ -241,7 +285,8 @@ class LocalStack:
 
     def _problem(self, name: str) -> str:
         service = self._config.runbook.services[name]
-        return health.problem(service, programs.port_of(self._config, service), self._config.settings)
+        settings = self._config.settings
+        return health.problem(service, "127.0.0.1", programs.port_of(self._config, service), settings, admin_port=settings.caddy_admin_port)
 
     def _service(self, name: str, status: ProgramStatus | None, release: str | None) -> ServiceStatus:
         if status is None:

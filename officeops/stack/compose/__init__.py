@@ -1,0 +1,1 @@
+"""The stack on Docker Compose and a Docker Engine."""

@@ -1,0 +1,36 @@
+"""The values that a program is given: settings as text, and texts of the runbook with their placeholders filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+from officeops.runbook.placeholders import fill, named
+from officeops.settings import Settings
+
+
+def setting_values(settings: Settings) -> dict[str, str | SecretStr]:
+    """Every setting by its field's name, as `.env` would have it."""
+    return {key: _plain(value) for key, value in settings}
+
+
+def filled(text: str, values: Mapping[str, str | SecretStr]) -> str | SecretStr:
+    """`text` with each {name} replaced; a secret when any of the values is one."""
+    clear = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}
+    result = fill(text, clear)
+    return SecretStr(result) if any(isinstance(values[name], SecretStr) for name in named(text)) else result
+
+
+def _plain(value: object) -> str | SecretStr:
+    match value:
+        case SecretStr():
+            return value
+        case tuple() if any(isinstance(part, SecretStr) for part in value):
+            return SecretStr(" ".join(part.get_secret_value() for part in value))
+        case tuple():
+            return " ".join(map(str, value))
+        case bool():
+            return str(value).lower()  # as .env has it
+        case _:
+            return "" if value is None else str(value)
