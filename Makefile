@@ -45,7 +45,10 @@ ui: setup ## Where the Prefect UI is, and how to log in
 bench: setup ## Measure: backup and restore against what they replace
 	$(V)/python benchmarks/backup.py
 
-lock: setup ## Renew requirements.lock within the ranges of pyproject.toml
-	$(V)/uv pip compile --extra dev --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements.lock
+COMPILE := $(V)/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml
+
+lock: setup ## Renew the lock files within the ranges of pyproject.toml (UPGRADE=--upgrade: to the newest)
+	$(COMPILE) $(UPGRADE) --extra embedded --extra dev -o requirements.lock
+	$(COMPILE) --constraint requirements.lock --no-annotate -o deployments/requirements.lock # the worker's: a part of the first
 
 .PHONY: help setup demo up down test lint shell-db ui bench lock

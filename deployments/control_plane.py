@@ -1,35 +1,46 @@
-"""The Prefect server, its own PostgreSQL and a worker, kept running on this host by a supervisor of their own.
+"""The Prefect server, its own PostgreSQL and a worker: what programs need to find them, and starting and stopping them.
 
+How they run depends on where the application runs: under a supervisor on this host, or in containers (`embedded`, `on_compose`).
 What the command line needs to find the server imports no Prefect.
 """
 
 from __future__ import annotations
 
 import base64
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httpx
-from pydantic import SecretStr
 
 from officeops.config import Config
-from officeops.errors import OfficeOpsError
-from officeops.progress import Meter
 from officeops.settings import Settings
-from officeops.stack.local import ports
-from officeops.stack.local.postgres import PostgresServer, answers
-from officeops.stack.local.supervisor import Program, Supervisor
-from officeops.stack.port import DatabaseAddress
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 POSTGRES, SERVER, WORKER = "prefect-postgres", "prefect-server", "prefect-worker"
-_DATABASE = _ROLE = "prefect"
-_READY_S = 90.0
+PROJECT = Path(__file__).resolve().parent.parent  # prefect.yaml, flows and tasks: this program's own folder, not the application's
+READY_S = 90.0
+
+
+class _Way(Protocol):
+    """A way to run the control plane."""
+
+    def up(self, config: Config) -> list[str]: ...
+
+    def down(self, config: Config) -> None: ...
 
 
 def api_url(settings: Settings) -> str:
-    """Where programs reach the server."""
-    return f"http://127.0.0.1:{settings.prefect_port}/api"
+    """Where programs reach the server: from here, which may be a container beside it."""
+    return settings.prefect_api_url or own_api_url(settings)
+
+
+def own_api_url(settings: Settings) -> str:
+    """Where this host's own server answers."""
+    return f"{ui_url(settings)}/api"
 
 
 def ui_url(settings: Settings) -> str:
@@ -42,10 +53,15 @@ def pool_name(stack: str) -> str:
     return f"officeops-{stack}"
 
 
+def prefect_home(config: Config) -> Path:
+    """What Prefect keeps on this host."""
+    return config.settings.officeops_home / "prefect" / "home"
+
+
 def client_environment(config: Config, *, offline: bool = False) -> dict[str, str]:
     """What a process needs in its environment before it imports Prefect. offline: a private server of its own, in memory of this run."""
     common = {
-        "PREFECT_HOME": str(_home(config)),
+        "PREFECT_HOME": str(prefect_home(config)),
         # Everything is kept on the server; the terminal is for the command's own words.
         "PREFECT_LOGGING_LEVEL": "INFO",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -70,140 +86,43 @@ def client_environment(config: Config, *, offline: bool = False) -> dict[str, st
 
 def up(config: Config) -> list[str]:
     """Server and worker run, and what the project's files say is deployed. Returns what was changed on the server."""
-    supervisor = _supervisor(config)
-    meter = Meter("prefect", 4, unit="parts")
-    _database(config).initialise()
-    supervisor.apply(_programs(config))
-    _start_database(config, supervisor)
-    meter.add()
-    _start_server(config, supervisor)
-    meter.add()
-    changed = _apply(config)
-    meter.add()
-    supervisor.start(WORKER)
-    meter.finish()
-    return changed
+    return _way(config).up(config)
 
 
 def down(config: Config) -> None:
-    """Nothing of it runs any more."""
-    supervisor = _supervisor(config)
-    if supervisor.running:
-        for name in (WORKER, SERVER, POSTGRES):
-            supervisor.stop(name)
-    supervisor.shutdown()
+    """Nothing of it runs any more; what it kept stays."""
+    _way(config).down(config)
 
 
 def is_ready(settings: Settings, *, timeout: float = 2.0) -> bool:
-    """Whether the server answers and has its database. Health alone stays good when the database is dead."""
-    auth = base64.b64encode(settings.prefect_auth_string.get_secret_value().encode()).decode()
+    """Whether this host's server answers and has its database. Health alone stays good when the database is dead."""
+    return answers(own_api_url(settings), settings.prefect_auth_string, timeout=timeout)
+
+
+def answers(api: str, auth: SecretStr, *, timeout: float) -> bool:
+    """Whether the server behind this API is ready."""
+    header = base64.b64encode(auth.get_secret_value().encode()).decode()
     try:
-        return httpx.get(f"{api_url(settings)}/ready", timeout=timeout, headers={"Authorization": f"Basic {auth}"}).status_code == 200
+        return httpx.get(f"{api}/ready", timeout=timeout, headers={"Authorization": f"Basic {header}"}).status_code == 200
     except httpx.HTTPError:
         return False
 
 
-def _apply(config: Config) -> list[str]:
-    """In a process of its own: Prefect reads its settings when it is imported, and this process may have done so already."""
-    from officeops.process import Command, run
-
-    environment: dict[str, str | SecretStr] = dict(client_environment(config))
-    done = run(Command((sys.executable, "-m", "deployments", "apply"), environment, cwd=_project()), timeout=300)
-    return [line for line in done.stdout.decode().splitlines() if line]
-
-
-def _start_database(config: Config, supervisor: Supervisor) -> None:
-    from officeops.postgres import databases
-
-    settings = config.settings
-    _start(supervisor, POSTGRES, settings.prefect_postgres_port, "PREFECT_POSTGRES_PORT")
-    _wait(lambda: not answers(settings.prefect_postgres_port, _ROLE, "postgres"), supervisor, POSTGRES)
-    address = DatabaseAddress("127.0.0.1", settings.prefect_postgres_port, _ROLE, settings.prefect_postgres_password, _DATABASE)
-    with databases.maintenance(address, application="officeops up") as connection:
-        if not databases.exists(connection, _DATABASE):
-            databases.create_like(connection, _DATABASE, None)
-
-
-def _start_server(config: Config, supervisor: Supervisor) -> None:
-    _start(supervisor, SERVER, config.settings.prefect_port, "PREFECT_PORT")
-    _wait(lambda: is_ready(config.settings), supervisor, SERVER)
-
-
-def _start(supervisor: Supervisor, name: str, port: int, key: str) -> None:
-    if supervisor.status_of(name).state == "STOPPED":
-        ports.require_free(port, key, name)
-    supervisor.start(name)
-
-
-def _wait(well: object, supervisor: Supervisor, name: str) -> None:
-    assert callable(well)
-    deadline = time.monotonic() + _READY_S
+def wait_until(well: Callable[[], bool], late: Callable[[], Exception]) -> None:
+    """Asks until it is well. Raises what `late` says when that takes more than READY_S seconds; `well` may raise sooner."""
+    deadline = time.monotonic() + READY_S
     while not well():
         if time.monotonic() > deadline:
-            raise OfficeOpsError(
-                f"{name} is not ready after {_READY_S:.0f} s.",
-                state=f"Its last words:\n{supervisor.last_words(name)}\n",
-                todo=f"See {supervisor.log(name)}; then `officeops up` again.",
-            )
+            raise late()
         time.sleep(0.1)
 
 
-def _supervisor(config: Config) -> Supervisor:
-    return Supervisor(config.settings.officeops_home, "prefect")
+def _way(config: Config) -> _Way:
+    """The one place that chooses."""
+    if config.settings.officeops_stack == "compose":
+        from deployments import on_compose
 
+        return cast(_Way, on_compose)
+    from deployments import embedded
 
-def _home(config: Config) -> Path:
-    return config.settings.officeops_home / "prefect" / "home"
-
-
-def _project() -> Path:
-    """Where prefect.yaml, flows and tasks are: this program's own folder, not the application's."""
-    return Path(__file__).resolve().parent.parent
-
-
-def _database(config: Config) -> PostgresServer:
-    settings = config.settings
-    folder = settings.officeops_home / "prefect" / "postgres"
-    return PostgresServer(
-        POSTGRES, folder, settings.prefect_postgres_port, _ROLE, settings.prefect_postgres_password,
-        settings=("shared_buffers=64MB", "max_connections=100", "max_wal_size=512MB"),
-    )  # fmt: skip
-
-
-def _programs(config: Config) -> list[Program]:
-    settings, home = config.settings, _home(config)
-    home.mkdir(parents=True, exist_ok=True)
-    prefect = str(Path(sys.prefix) / "bin" / "prefect")
-    client: dict[str, str | SecretStr] = {**client_environment(config), "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO", "TZ": settings.tz}
-    client["PREFECT_API_AUTH_STRING"] = settings.prefect_auth_string
-    password = settings.prefect_postgres_password.get_secret_value()
-    server: dict[str, str | SecretStr] = {
-        **{key: value for key, value in client.items() if key not in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")},
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": SecretStr(
-            f"postgresql+asyncpg://{_ROLE}:{password}@127.0.0.1:{settings.prefect_postgres_port}/{_DATABASE}"
-        ),
-        "PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth_string,
-        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_SERVER_UI_API_URL": api_url(settings),
-        "PREFECT_UI_URL": ui_url(settings),
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-    }
-    serve = (prefect, "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port))
-    work = (
-        prefect,
-        "worker",
-        "start",
-        "--pool",
-        pool_name(config.runbook.stack),
-        "--type",
-        "process",
-        "--name",
-        f"{config.runbook.stack} on this host",
-    )
-    return [
-        _database(config).program(),
-        Program(SERVER, serve, home, server, stop_wait=15),
-        Program(WORKER, work, _project(), {**client, "PREFECT_UI_URL": ui_url(settings)}, stop_wait=45),
-    ]
+    return cast(_Way, embedded)

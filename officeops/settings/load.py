@@ -20,6 +20,11 @@ from officeops.settings.values import shown, target_path
 ENVIRONMENT = Path("(environment)")
 _PLACEHOLDER = re.compile(r"change.?me|your[-_ ]|password|secret|example|placeholder|xxxx", re.IGNORECASE)
 _DISTINCT = 6  # characters that a secret has at least: "aaaa..." and "abab..." are none
+_PATTERNS = {
+    "ollama_model": "the name of a model, without spaces",
+    "ollama_memory": "a number with k, m or g behind it, such as 16g",
+    "aws_region": "lower-case letters, digits and -",
+}
 _KEYS = {name.upper(): name for name in Settings.model_fields}
 Finding = tuple[str, str, str]  # field, found, allowed
 
@@ -112,7 +117,7 @@ def _allowed(raw: Any) -> str:
         case "bool_parsing":
             return "true or false"
         case "string_pattern_mismatch":
-            return {"ollama_model": "the name of a model, without spaces"}.get(name, "lower-case letters, digits and -")
+            return _PATTERNS[name]
         case _:
             return str(raw["msg"]).removeprefix("Input should be ")
 
@@ -127,6 +132,9 @@ def _crossed(settings: Settings, wrong: Collection[str]) -> Iterator[Finding]:
     yield from _repeated_targets(settings)
     if ":" not in settings.prefect_auth_string.get_secret_value().strip(":"):
         yield "prefect_auth_string", f"{_hidden(settings.prefect_auth_string)}, no user and password", "user:password"
+    elif not settings.prefect_auth_string.get_secret_value().isascii():
+        # The server would answer every request with an error.
+        yield "prefect_auth_string", f"{_hidden(settings.prefect_auth_string)}, not in ASCII only", "user:password of ASCII characters"
     elif not settings.officeops_demo:
         yield from _weak(settings, ("prefect_auth_string",))
     if not settings.officeops_demo:

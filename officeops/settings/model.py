@@ -17,6 +17,7 @@ Target = Annotated[str, AfterValidator(values.target)]
 Recipient = Annotated[str, AfterValidator(values.recipient)]
 LedgerUrl = Annotated[SecretStr, AfterValidator(values.ledger)]
 NotifyUrl = Annotated[SecretStr, AfterValidator(values.notification)]
+Image = Annotated[str, AfterValidator(values.image)]
 
 
 class Settings(BaseModel):
@@ -30,7 +31,9 @@ class Settings(BaseModel):
     tz: Annotated[str, AfterValidator(values.zone)] = Field(
         "Asia/Tokyo", description="Time zone that people read times in and schedules run in"
     )
-    officeops_stack: Literal["local"] = Field("local", description="Where the application runs")
+    officeops_stack: Literal["local", "compose"] = Field(
+        "local", description="Where the application runs: local, with nothing but Python; compose, on Docker Compose"
+    )
     officeops_home: Place = Field(Path(".officeops"), description="Everything this program keeps on this host")
     officeops_app: Place = Field(Path("."), description="Git repository of the application under management")
     officeops_demo: bool = Field(False, description="true: a demonstration, placeholder secrets are tolerated")
@@ -43,7 +46,27 @@ class Settings(BaseModel):
     demo_password: SecretStr = Field(SecretStr("demo-office"), description='Password of the user "demo" that `make demo` makes')
     ollama_model: str = Field("gemma3:12b", pattern=r"^\S+$", description="The model that answers in the chat")
 
+    site_address: Annotated[str, AfterValidator(values.site)] = Field(
+        "",
+        description="On compose: what Caddy answers to, separated by commas, a domain with a certificate; empty: any name by HTTP, localhost by HTTPS too",
+    )
+    site_tls: Annotated[str, AfterValidator(values.tls)] = Field(
+        "", description="On compose: internal has Caddy sign certificates itself, for names that no authority can reach"
+    )
+    postgres_image: Image = Field("postgres:18-bookworm", description="On compose: the image of PostgreSQL, with a tag")
+    redis_image: Image = Field("redis:7.4-bookworm", description="On compose: the image of Redis")
+    ollama_image: Image = Field("ollama/ollama:0.12.6", description="On compose: the image of Ollama")
+    caddy_image: Image = Field("caddy:2.11", description="On compose: the image of Caddy; the frontend's is built on it")
+    python_image: Image = Field(
+        "python:3.11-slim-bookworm", description="On compose: what the images of the backend and the Prefect worker are built on"
+    )
+    docker_cli_image: Image = Field("docker:28-cli", description="On compose: where the Prefect worker's Docker command comes from")
+    ollama_memory: str = Field(
+        "16g", pattern=r"^[1-9][0-9]*[kmg]$", description="On compose: the most memory that Ollama may take, the model included"
+    )
+
     http_port: Port = Field(8080, description="Caddy: the application's front door")
+    https_port: Port = Field(8443, description="On compose: the same with TLS")
     caddy_admin_port: Port = Field(12019, description="Caddy's admin API, on loopback only")
     postgres_port: Port = Field(15432, description="The application's database, on loopback only")
     redis_port: Port = Field(16379, description="Redis, on loopback only")
@@ -53,6 +76,9 @@ class Settings(BaseModel):
     prefect_port: Port = Field(14200, description="The Prefect server: UI and API")
     prefect_postgres_port: Port = Field(15433, description="Prefect's own database, on loopback only")
 
+    prefect_api_url: Annotated[str, AfterValidator(values.api)] | None = Field(
+        None, description="Where programs reach the Prefect API; empty: the server that runs on this host"
+    )
     prefect_auth_string: SecretStr = Field(description="user:password of the Prefect UI and API")
     prefect_postgres_password: SecretStr = Field(description="Password of Prefect's own database, never the application's")
 

@@ -11,6 +11,10 @@ from pydantic import SecretStr
 
 _NAME_BYTES = 63  # PostgreSQL cuts longer names without a word
 _NO_ROLES = ("public", "none")
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9.-]+(?::\d+)?/)?"  # a registry
+    r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::(?P<tag>[\w][\w.-]{0,127}))?(?P<digest>@sha256:[0-9a-f]{64})?"
+)
 _SERVERS_OWN = ("postgres", "template0", "template1")
 
 
@@ -106,6 +110,35 @@ def notification(url: SecretStr) -> SecretStr:
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", url.get_secret_value()):
         raise ValueError("a URL that Apprise knows, such as https://... or mailto://...")
     return url
+
+
+def api(url: str) -> str:
+    """Where an API is asked, without the slash at its end."""
+    if not re.fullmatch(r"https?://[^\s@/]+(/[^\s@]*)?", url):
+        raise ValueError("http://HOST:PORT/api; the user and password are in PREFECT_AUTH_STRING")
+    return url.rstrip("/")
+
+
+def image(reference: str) -> str:
+    """A container image that is the same tomorrow: with a tag that is not `latest`, or a digest."""
+    parts = _IMAGE.fullmatch(reference)
+    if parts is None or not (parts["tag"] or parts["digest"]) or parts["tag"] == "latest":
+        raise ValueError("an image with its tag, such as postgres:18-bookworm; never latest, which is another one tomorrow")
+    return reference
+
+
+def site(addresses: str) -> str:
+    """Addresses of a site, as Caddy's configuration takes them."""
+    if addresses and not all(re.fullmatch(r"(?=.)(https?://)?[\w.*\[\]:-]*", address.strip()) for address in addresses.split(",")):
+        raise ValueError("addresses separated by commas, such as office.example.com, www.example.com")
+    return addresses
+
+
+def tls(issuer: str) -> str:
+    """Who signs the certificates, when it is not a public authority."""
+    if issuer not in ("", "internal"):
+        raise ValueError("internal, or nothing")
+    return issuer
 
 
 def words(value: object) -> object:

@@ -56,6 +56,7 @@ def refused(folder: Path, environ: dict[str, str] | None = None, **keys: str) ->
 
 
 SECRET_RULE = "at least {} characters that nobody can guess, such as `openssl rand -hex 32` prints"
+IMAGE_RULE = "an image with its tag, such as postgres:18-bookworm; never latest, which is another one tomorrow"
 TARGET_RULE = "file:PATH or s3://BUCKET/PREFIX?endpoint=URL; credentials go into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
@@ -65,7 +66,7 @@ TARGET_RULE = "file:PATH or s3://BUCKET/PREFIX?endpoint=URL; credentials go into
         ("TZ", "Asia/Tokio", "'Asia/Tokio'", "the name of a time zone, such as Asia/Tokyo or UTC"),
         ("TZ", "Asia", "'Asia'", "the name of a time zone, such as Asia/Tokyo or UTC"),
         ("TZ", "../../etc/passwd", "'../../etc/passwd'", "the name of a time zone, such as Asia/Tokyo or UTC"),
-        ("OFFICEOPS_STACK", "kubernetes", "'kubernetes'", "local"),
+        ("OFFICEOPS_STACK", "kubernetes", "'kubernetes'", "local or compose"),
         ("OFFICEOPS_DEMO", "perhaps", "'perhaps'", "true or false"),
         ("OFFICEOPS_HOME", "~nobody-of-that-name/x", "'~nobody-of-that-name/x'", "a path; this host knows no home folder of that name"),
         ("LEDGER_URL", "mysql://office:" + MANY + "@h/x", f"(hidden, {len(MANY) + 19} characters)", "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE or sqlite:////PATH"),
@@ -74,6 +75,18 @@ TARGET_RULE = "file:PATH or s3://BUCKET/PREFIX?endpoint=URL; credentials go into
         ("POSTGRES_USER", "事" * 22, "'" + "事" * 22 + "'", "a name of at most 63 bytes that does not begin with pg_, none of public, none"),
         ("POSTGRES_DB", "template1", "'template1'", "a name of at most 63 bytes, none of postgres, template0, template1"),
         ("OLLAMA_MODEL", "two words", "'two words'", "the name of a model, without spaces"),
+        ("SITE_ADDRESS", "http://a b", "'http://a b'", "addresses separated by commas, such as office.example.com, www.example.com"),
+        ("SITE_ADDRESS", "a { respond }", "'a { respond }'", "addresses separated by commas, such as office.example.com, www.example.com"),
+        ("SITE_ADDRESS", "a,,b", "'a,,b'", "addresses separated by commas, such as office.example.com, www.example.com"),
+        ("SITE_TLS", "off", "'off'", "internal, or nothing"),
+        ("POSTGRES_IMAGE", "postgres", "'postgres'", IMAGE_RULE),
+        ("POSTGRES_IMAGE", "postgres:latest", "'postgres:latest'", IMAGE_RULE),
+        ("CADDY_IMAGE", "registry.example:5000/caddy", "'registry.example:5000/caddy'", IMAGE_RULE),
+        ("REDIS_IMAGE", "redis:7 --privileged", "'redis:7 --privileged'", IMAGE_RULE),
+        ("PYTHON_IMAGE", "Python:3", "'Python:3'", IMAGE_RULE),
+        ("OLLAMA_MEMORY", "a lot", "'a lot'", "a number with k, m or g behind it, such as 16g"),
+        ("PREFECT_API_URL", "prefect:4200", "'prefect:4200'", "http://HOST:PORT/api; the user and password are in PREFECT_AUTH_STRING"),
+        ("PREFECT_API_URL", f"http://u:{MANY}@h/api", "'http://(hidden)@h/api'", "http://HOST:PORT/api; the user and password are in PREFECT_AUTH_STRING"),
         ("HTTP_PORT", "eighty", "'eighty'", "a port, 1 to 65535"),
         ("HTTP_PORT", "0", "'0'", "a port, 1 to 65535"),
         ("HTTP_PORT", "65536", "'65536'", "a port, 1 to 65535"),
@@ -105,6 +118,7 @@ TARGET_RULE = "file:PATH or s3://BUCKET/PREFIX?endpoint=URL; credentials go into
         ("JWT_SECRET_KEY", "0123456789abcdef0123456789abcde", "(hidden, 31 characters): too short", SECRET_RULE.format(32)),
         ("PREFECT_AUTH_STRING", "9f8e7d6c5b4a39281706", "(hidden, 20 characters), no user and password", "user:password"),
         ("PREFECT_AUTH_STRING", ":9f8e7d6c5b4a39281706", "(hidden, 21 characters), no user and password", "user:password"),
+        ("PREFECT_AUTH_STRING", "admin:9f8e7d6c5b4a3928é", "(hidden, 23 characters), not in ASCII only", "user:password of ASCII characters"),
         ("PREFECT_AUTH_STRING", "administrator:7Qz-Wkh", "(hidden, 21 characters): too short", SECRET_RULE.format(16)),
     ],
 )  # fmt: skip
@@ -207,6 +221,26 @@ def test_paths_start_at_the_folder_of_the_file(folder: Path) -> None:
     assert settings.officeops_app == folder / "../app"
     assert settings.backup_targets == (f"file:{folder}/a", "file:/b", "s3://c/d")
     assert settings.backup_age_identity_file == Path("~/k").expanduser()
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["postgres:18", "ollama/ollama:0.12.6-rocm", "registry.example:5000/team/postgres:18-bookworm", "localhost/redis:7",
+     f"redis:7@sha256:{'0a' * 32}", f"redis@sha256:{'0a' * 32}"],
+)  # fmt: skip
+def test_an_image_that_is_the_same_tomorrow_passes(folder: Path, reference: str) -> None:
+    assert read(folder, POSTGRES_IMAGE=reference).postgres_image == reference
+
+
+@pytest.mark.parametrize(
+    "addresses", ["office.example.com", "http://, https://localhost", "*.example.com, [::1]:8443", "https://事務所.example"]
+)
+def test_addresses_that_caddy_takes_pass(folder: Path, addresses: str) -> None:
+    assert read(folder, SITE_ADDRESS=addresses, SITE_TLS="internal").site_address == addresses
+
+
+def test_the_slash_at_the_end_of_an_api_is_left_out(folder: Path) -> None:
+    assert read(folder, PREFECT_API_URL="http://prefect-server:4200/api/").prefect_api_url == "http://prefect-server:4200/api"
 
 
 def test_weak_secrets_are_tolerated_in_a_demonstration(folder: Path) -> None:
