@@ -1,4 +1,4 @@
-"""The chapter on backups: every night, verified, kept as the runbook says."""
+"""The chapter on backups: the database and the volumes, every night, verified, kept as the runbook says."""
 
 from __future__ import annotations
 
@@ -8,28 +8,67 @@ from prefect import flow
 from pydantic import BaseModel, Field
 
 from flows.naming import named
-from officeops.backups.backup import Backup, Report
+from officeops.backups.backup import Backup
+from officeops.backups.making import Report
+from officeops.backups.manifest import DatabaseManifest, VolumeManifest
+from officeops.volumes.backup import VolumeBackup
+from tasks import volumes as steps
 from tasks.backups import apply_retention, dump_database, dump_globals, fingerprint, hold_snapshot, publish, read_back, report_backup
 from tasks.site import at_work
 from tasks.steps import settle
 
 
 class BackupOptions(BaseModel):
-    """How a backup is made."""
+    """How a backup of the database is made."""
 
     format: Literal["dump", "sql.gz"] = Field("dump", description="dump: restores in parallel. sql.gz: a script that people can read.")
     keep_all: bool = Field(False, description="Only say what retention would remove.")
     wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
 
 
-@flow(name="nightly-backup", flow_run_name=named("backup"), description=__doc__, log_prints=True, persist_result=False)
-def nightly_backup(options: BackupOptions | None = None) -> Report:
+class VolumeBackupOptions(BaseModel):
+    """How a backup of volumes is made."""
+
+    kind: Literal["volumes", "basebackup"] = Field(
+        "volumes", description="volumes: tars of them. basebackup: the database server's volume, by pg_basebackup, while it runs."
+    )
+    volumes: list[str] = Field([], description="Names of volumes; none: all but the database's.")
+    keep_all: bool = Field(False, description="Only say what retention would remove.")
+    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+
+
+@flow(name="nightly-backup", flow_run_name=named("backup"), description="Backs the database up.", log_prints=True, persist_result=False)
+def nightly_backup(options: BackupOptions | None = None) -> Report[DatabaseManifest]:
     """One snapshot; dump, globals and fingerprints of it at once; every object read back; the manifest last; old ones go."""
     options = options or BackupOptions()
     with at_work("backup", wait_minutes=options.wait_minutes) as site:
         with Backup.begin(site, form=options.format) as backup:
             hold_snapshot(backup)
             settle(dump_database.submit(backup), dump_globals.submit(backup), fingerprint.submit(backup))
+            for target in backup.complete_targets():
+                verified = read_back.submit(backup, target)
+                settle(verified, publish.submit(backup, target, wait_for=[verified]))
+            report = backup.report()
+        report_backup(site, report)
+        apply_retention(site, dry_run=options.keep_all)
+    return report
+
+
+@flow(
+    name="volume-backup",
+    flow_run_name=named("backup", "kind"),
+    description="Backs volumes up.",
+    log_prints=True,
+    persist_result=False,
+)
+def volume_backup(options: VolumeBackupOptions | None = None) -> Report[VolumeManifest]:
+    """Each volume read once for all targets, its services stopped meanwhile where it must be quiet; read back; the manifest last."""
+    options = options or VolumeBackupOptions()
+    with at_work(f"backup of {options.kind}", wait_minutes=options.wait_minutes) as site:
+        with VolumeBackup.begin(site, kind=options.kind, volumes=options.volumes) as backup:
+            for volume in backup.volumes:
+                with steps.standing_still(backup, volume):
+                    settle(steps.copy.submit(backup, volume))
             for target in backup.complete_targets():
                 verified = read_back.submit(backup, target)
                 settle(verified, publish.submit(backup, target, wait_for=[verified]))

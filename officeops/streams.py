@@ -288,6 +288,36 @@ def ahead(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
         thread.join()
 
 
+def tee(chunks: Iterable[bytes], look: Callable[[Iterator[bytes]], None]) -> Iterator[bytes]:
+    """The same chunks, which `look` reads as well, to their end, in a thread of its own. What it raises is raised here."""
+    channel = Channel()
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            look(channel.chunks())
+        except BaseException as error:  # noqa: BLE001 - handed to the reader, whatever it is
+            failure.append(error)
+        finally:
+            channel.leave()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        with suppress(_Stopped):
+            for chunk in chunks:
+                channel.send(chunk)
+                yield chunk
+            channel.send(None)
+        thread.join()
+        if failure:
+            raise failure[0]
+    finally:
+        with suppress(_Stopped):
+            channel.send(_Stopped())  # to one who still waits for more
+        thread.join()
+
+
 @dataclass(frozen=True)
 class Failed:
     """A sink's failure, where its result would have been."""

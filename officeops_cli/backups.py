@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from officeops.errors import UsageError
 from officeops.site import open_site
 from officeops_cli import console
 from officeops_cli.options import Folder, Json, Offline, Wait
+
+if TYPE_CHECKING:
+    from officeops.backups.making import Report
+    from officeops.backups.manifest import DatabaseManifest, VolumeManifest
 
 
 class Format(StrEnum):
@@ -17,6 +23,14 @@ class Format(StrEnum):
 
     dump = "dump"
     sql_gz = "sql.gz"
+
+
+class Kind(StrEnum):
+    """What is backed up."""
+
+    database = "database"
+    volumes = "volumes"
+    basebackup = "basebackup"
 
 
 def register(app: typer.Typer) -> None:
@@ -29,9 +43,18 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            help="database: a dump. volumes: tars of what is kept outside of it. basebackup: the database server's files, while it runs."
+        ),
+    ] = Kind.database,
     form: Annotated[
-        Format, typer.Option("--format", help="dump: restores in parallel. sql.gz: a script that people can read.")
-    ] = Format.dump,
+        Format | None, typer.Option("--format", help="Of a database: dump restores in parallel, sql.gz is a script that people can read.")
+    ] = None,
+    volume: Annotated[
+        list[str] | None, typer.Option(help="Of volumes, only this one (may be given again); default: all but the database's.")
+    ] = None,
     as_json: Json = False,
     offline: Offline = False,
     wait: Wait = 0,
@@ -40,32 +63,62 @@ def backup(
     """Makes a backup now, reads it back from every target, applies retention."""
     from officeops_cli.runs import recorded
 
+    _require_sense(kind, form, volume)
     site = open_site(folder)
     with recorded(site.config, offline=offline, wait_minutes=wait):
-        from flows.backup import BackupOptions, nightly_backup
+        report = _run(kind, form or Format.dump, volume or [], wait)
+    if as_json:
+        console.print_json_object(_as_json(report))
+        return
+    manifest = report.manifest
+    console.out.print(f"[green]✓[/] {manifest.id}: {console.size(manifest.size)} in {console.duration(report.seconds)}, verified in")
+    for target in report.outcomes:
+        console.out.print(f"  {target}")
+    for name, held in _volumes(manifest.model_dump(mode="json")).items():
+        console.out.print(f"  {name}: {held['files']:,} files, {console.size(held['bytes'])}")
+        for line in held["changed"]:
+            console.err.print(f"[yellow]![/] {name}: {line}", markup=True, soft_wrap=True)
 
-        report = nightly_backup(BackupOptions(format=form.value, wait_minutes=wait))
+
+def _require_sense(kind: Kind, form: Format | None, volumes: list[str] | None) -> None:
+    if form is not None and kind != Kind.database:
+        raise UsageError(f"--format is for the database, not for --kind {kind}.")
+    if volumes and kind == Kind.database:
+        raise UsageError("--volume is for volumes.", todo="Add --kind volumes.")
+
+
+def _run(kind: Kind, form: Format, volumes: list[str], wait: float) -> Report[DatabaseManifest] | Report[VolumeManifest]:
+    from flows.backup import BackupOptions, VolumeBackupOptions, nightly_backup, volume_backup
+
+    match kind:
+        case Kind.database:
+            return nightly_backup(BackupOptions(format=form.value, wait_minutes=wait))
+        case _:
+            return volume_backup(VolumeBackupOptions(kind=kind.value, volumes=volumes, wait_minutes=wait))
+
+
+def _as_json(report: Report[DatabaseManifest] | Report[VolumeManifest]) -> dict[str, Any]:
     manifest = report.manifest
     objects = [
         {"target": target, "key": stored.key, "bytes": stored.bytes, "sha256": stored.sha256}
         for target in report.outcomes
         for stored in manifest.objects.values()
     ]
-    if as_json:
-        console.print_json_object(
-            {
-                "id": manifest.id,
-                "kind": manifest.kind,
-                "bytes": manifest.size,
-                "seconds": round(report.seconds, 3),
-                "objects": objects,
-                "verified": report.verified,
-            }
-        )
-        return
-    console.out.print(f"[green]✓[/] {manifest.id}: {console.size(manifest.size)} in {console.duration(report.seconds)}, verified in")
-    for target in report.outcomes:
-        console.out.print(f"  {target}")
+    return {
+        "id": manifest.id,
+        "kind": manifest.kind,
+        "bytes": manifest.size,
+        "seconds": round(report.seconds, 3),
+        "objects": objects,
+        "verified": report.verified,
+        "volumes": _volumes(manifest.model_dump(mode="json")),
+    }
+
+
+def _volumes(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a manifest's volumes, what people and programs want to know; none in one of the database."""
+    wanted = ("files", "bytes", "digest", "stopped", "changed")
+    return {name: {key: held[key] for key in wanted} for name, held in manifest.get("volumes", {}).items()}
 
 
 def backups(as_json: Json = False, folder: Folder = None) -> None:
@@ -127,7 +180,8 @@ def verify(
     entry = catalogue.find(site, backup_id)
     ok = all(one.problem is None for one in checked)
     if as_json:
-        tables = entry.copies[0].manifest["fingerprint"]["tables"]
+        manifest = entry.copies[0].manifest
+        tables = manifest.get("fingerprint", {}).get("tables", {})
         console.print_json_object(
             {
                 "id": entry.id,
@@ -136,6 +190,7 @@ def verify(
                 "tables": {
                     name: {"rows": counted["rows"], "expected_rows": counted["rows"], "match": ok} for name, counted in tables.items()
                 },
+                "volumes": {name: {**held, "match": ok} for name, held in _volumes(manifest).items()},
                 "seconds": round((site.clock() - began).total_seconds(), 3),
                 "targets": [{"target": one.target, "problem": one.problem} for one in checked],
             }

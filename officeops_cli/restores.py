@@ -23,18 +23,24 @@ def register(app: typer.Typer) -> None:
 
 
 def restore(
-    backup: Annotated[str | None, typer.Argument(help="Id of a backup, `latest`, or a dump file (.sql, .dump; .gz, .zst, .age).")] = None,
-    undo: Annotated[bool, typer.Option("--undo", help="The database that the last restore set aside becomes the live one again.")] = False,
+    backup: Annotated[
+        str | None,
+        typer.Argument(
+            help="Id of a backup, `latest`, `latest:volumes`, `latest:basebackup`, or a dump file (.sql, .dump; .gz, .zst, .age)."
+        ),
+    ] = None,
+    volume: Annotated[list[str] | None, typer.Option(help="Of a backup of volumes, only this one (may be given again).")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="What the last restore set aside becomes live again.")] = False,
     target: Annotated[str | None, typer.Option(help="Take the backup from this target.")] = None,
     identity: Annotated[Path | None, typer.Option(help="File with the age secret key.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Restore beside the live database and compare; swap nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Restore beside what is live and compare; swap nothing.")] = False,
     yes: Yes = False,
     as_json: Json = False,
     offline: Offline = False,
     wait: Wait = 0,
     folder: Folder = None,
 ) -> None:
-    """Restores beside the live database, compares, and swaps. The previous database stays; --undo swaps back."""
+    """Restores beside what is live (a database, or volumes), compares, and swaps. What was live stays; --undo swaps back."""
     from officeops_cli.runs import recorded
 
     if (backup is None) != undo:
@@ -56,26 +62,28 @@ def restore(
                     backup=str(backup),
                     target=target,
                     identity=identity.absolute() if identity else None,
+                    volumes=volume or [],
                     dry_run=dry_run,
                     wait_minutes=wait,
                 )
             )
     if undo and not as_json:
+        kept = done.previous or ", ".join(done.previous_volumes.values())
         console.out.print(f"[green]✓[/] {done.source} is live again, in {console.duration(done.seconds)}.")
-        console.out.print(f"  The database that it replaces is kept as {done.previous}; `officeops restore --undo` swaps once more.")
+        console.out.print(f"  What it replaces is kept as {kept}; `officeops restore --undo` swaps once more.")
     else:
         _show(done, as_json=as_json)
 
 
 def drill(
-    backup: Annotated[str, typer.Argument(help="Id of a backup, or `latest`.")] = "latest",
+    backup: Annotated[str, typer.Argument(help="Id of a backup, `latest`, `latest:volumes` or `latest:basebackup`.")] = "latest",
     target: Annotated[str | None, typer.Option(help="Take the backup from this target.")] = None,
     as_json: Json = False,
     offline: Offline = False,
     wait: Wait = 0,
     folder: Folder = None,
 ) -> None:
-    """Proves a backup: restored into a scratch database, compared, checked, dropped."""
+    """Proves a backup: restored into a scratch database or new volumes, compared, checked, dropped."""
     from officeops_cli.runs import recorded
 
     site = open_site(folder)
@@ -106,11 +114,18 @@ def _show(done: Restored, *, as_json: bool) -> None:
                 "tables": {
                     name: {"rows": check.rows, "expected_rows": check.expected, "match": check.match} for name, check in done.tables.items()
                 },
+                "volumes": {
+                    name: {"files": check.files, "bytes": check.bytes, "match": True, "owners": check.owners}
+                    for name, check in done.volumes.items()
+                },
                 "seconds": round(done.seconds, 3),
                 "previous_database": done.previous,
+                "previous_volumes": dict(done.previous_volumes),
             }
         )
         return
+    if done.volumes:
+        return _show_volumes(done)
     rows = sum(check.rows for check in done.tables.values())
     equal = all(check.expected is not None for check in done.tables.values()) and done.tables
     console.out.print(
@@ -118,3 +133,12 @@ def _show(done: Restored, *, as_json: bool) -> None:
     )
     if done.previous:
         console.out.print(f"  The previous database is kept as {done.previous}; `officeops restore --undo` swaps back.")
+
+
+def _show_volumes(done: Restored) -> None:
+    console.out.print(f"[green]✓[/] {done.source} in {console.duration(done.seconds)}: every entry of its volumes equal")
+    for name, check in done.volumes.items():
+        owners = "" if check.owners else " (all owned by this account: it may not give files away)"
+        console.out.print(f"  {name}: {check.files:,} files, {console.size(check.bytes)}{owners}")
+    for name, previous in done.previous_volumes.items():
+        console.out.print(f"  What was in {name} is kept as {previous}; `officeops restore --undo` swaps back.")

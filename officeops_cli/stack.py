@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(status)
+    app.command()(volumes)
     app.command()(logs)
     app.command()(ui)
     app.command("shell-db")(shell_db)
@@ -45,6 +46,7 @@ def up(
 def start(site: Site, ref: str, *, with_control_plane: bool) -> Release:
     """The stack and the control plane, at the same time: neither needs the other."""
     from deployments import control_plane as plane
+    from officeops.order import put_in_order
 
     with site.locked("up"), console.progress_bars(), ThreadPoolExecutor(1) as pool:
         release = site.stack.build(ref)
@@ -53,6 +55,8 @@ def start(site: Site, ref: str, *, with_control_plane: bool) -> Release:
         context = copy_context()
         prefect = pool.submit(context.run, plane.up, site.config) if with_control_plane else None
         site.stack.up(release)
+        for trouble in put_in_order(site):
+            console.err.print(f"[yellow]![/] What an earlier run left could not be put in order: {trouble}", markup=True, soft_wrap=True)
         changes = prefect.result() if prefect else []
     console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {release.sha[:10]} at {address(site)}")
     if prefect:
@@ -73,10 +77,16 @@ def down(folder: Folder = None) -> None:
     console.err.print("[green]✓[/] Nothing of it runs any more. The data is kept.")
 
 
-def status(as_json: Json = False, folder: Folder = None) -> None:
+def status(
+    usage: Annotated[bool, typer.Option("--usage", help="Also what each service takes of processor and memory now.")] = False,
+    as_json: Json = False,
+    folder: Folder = None,
+) -> None:
     """What runs, how it is, when it was backed up."""
     site = open_site(folder)
     found = collect(site)
+    if usage:
+        found["usage"] = [{"service": one.service, "cpu": round(one.cpu, 3), "memory_bytes": one.memory} for one in site.stack.usage()]
     if as_json:
         console.print_json_object(found)
     else:
@@ -86,10 +96,10 @@ def status(as_json: Json = False, folder: Folder = None) -> None:
 def collect(site: Site) -> dict[str, Any]:
     """The contract's object."""
     from officeops.alerts import alerts
-    from officeops.backups.catalogue import entries
+    from officeops.backups.catalogue import entries, of_the_database
     from officeops.postgres.facts import database_facts
 
-    services, known = site.stack.services(), entries(site)
+    services, known = site.stack.services(), of_the_database(entries(site))
     newest = known[0] if known else None
     verified = next((parse_iso(entry.at) for entry in known if entry.verified), None)
     max_age = timedelta(hours=site.config.runbook.backups.max_age_hours)
@@ -127,12 +137,16 @@ def _show(site: Site, found: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{site.config.runbook.title} — {address(site)}", title_justify="left")
-    for heading in ("service", "state", "health", "restarts", "release", ""):
+    taken = {one["service"]: one for one in found.get("usage", ())}
+    for heading in ("service", "state", "health", "restarts", "release", *(("cpu", "memory") if taken else ()), ""):
         table.add_column(heading)
     colours = {"healthy": "green", "unhealthy": "red", "running": "green", "stopped": "yellow", "failed": "red"}
     for service in found["services"]:
         marked = [f"[{colours.get(service[key], 'white')}]{service[key]}[/]" for key in ("state", "health")]
-        table.add_row(service["name"], *marked, str(service["restarts"]), (service["release"] or "")[:10], service["detail"])
+        table.add_row(
+            service["name"], *marked, str(service["restarts"]), (service["release"] or "")[:10],
+            *(_usage(taken.get(service["name"])) if taken else ()), service["detail"],
+        )  # fmt: skip
     console.out.print(table)
     last, database = found["last_backup"], found["database"]
     if database:
@@ -142,6 +156,33 @@ def _show(site: Site, found: dict[str, Any]) -> None:
     )
     for alert in found["alerts"]:
         console.out.print(f"[red]![/] {alert['text']}", soft_wrap=True)
+
+
+def _usage(one: dict[str, Any] | None) -> tuple[str, str]:
+    return (f"{100 * one['cpu']:.0f} %", console.size(one["memory_bytes"])) if one else ("", "")
+
+
+def volumes(as_json: Json = False, folder: Folder = None) -> None:
+    """What is kept outside the database's rows: size, who uses it, when it was backed up."""
+    from officeops.volumes.overview import overview
+
+    site = open_site(folder)
+    found = overview(site)
+    if as_json:
+        console.print_json_object({"volumes": [asdict(one) for one in found]})
+        return
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("volume", "used by", "size", "last backup", ""):
+        table.add_column(heading)
+    zone = site.config.settings.zone
+    for one in found:
+        last = one.last_backup
+        when = f"{parse_iso(last['at']).astimezone(zone):%Y-%m-%d %H:%M} ({last['id']})" if last else "[yellow]never[/]"
+        note = "the database's: --kind basebackup" if one.database else ""
+        table.add_row(one.name, ", ".join(one.services), console.size(one.bytes or 0), when, note)
+    console.out.print(table if found else "There are no volumes.")
 
 
 def logs(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from officeops.backups import prune
-from officeops.backups.backup import Backup, Report
+from officeops.backups.backup import Backup
 from officeops.backups.catalogue import entries
+from officeops.backups.making import Making, Report
+from officeops.backups.manifest import DatabaseManifest, Manifest, VolumeManifest
 from officeops.site import Site
 from tasks import reporting
 from tasks.steps import step
@@ -35,13 +37,13 @@ def fingerprint(backup: Backup) -> None:
 
 
 @step("read back", retries=3)
-def read_back(backup: Backup, target: str) -> None:
+def read_back(backup: Making[Manifest], target: str) -> None:
     """Every object of one target, checksums compared."""
     backup.verify(target)
 
 
 @step("publish", retries=3)
-def publish(backup: Backup, target: str) -> None:
+def publish(backup: Making[Manifest], target: str) -> None:
     """The manifest of one target."""
     backup.publish(target)
 
@@ -61,19 +63,18 @@ def apply_retention(site: Site, *, dry_run: bool) -> None:
 
 
 @step("report")
-def report_backup(site: Site, report: Report) -> None:
+def report_backup(site: Site, report: Report[DatabaseManifest] | Report[VolumeManifest]) -> None:
     """What was made, for people."""
     manifest = report.manifest
-    rows = sum(counted.rows for counted in manifest.fingerprint.tables.values())
+    content = _of_volumes(manifest) if isinstance(manifest, VolumeManifest) else _of_database(manifest)
     lines = [
         f"## Backup `{manifest.id}`",
         f"Verified in {len(report.outcomes)} target(s), {manifest.size:,} bytes, {report.seconds:.1f} s.",
         "",
         "| | |",
         "|---|---|",
-        f"| Content of | {manifest.snapshot_at.astimezone(site.config.settings.zone):%Y-%m-%d %H:%M:%S %Z} (LSN {manifest.snapshot_lsn}) |",
-        f"| Database | {manifest.database.name}, {manifest.database.size_bytes:,} bytes, revision {manifest.database.revision} |",
-        f"| Tables | {len(manifest.fingerprint.tables)}, {rows:,} rows |",
+        f"| Content of | {manifest.snapshot_at.astimezone(site.config.settings.zone):%Y-%m-%d %H:%M:%S %Z} |",
+        *content,
         f"| Release | {manifest.release} |",
         f"| Encrypted | {'to ' + ', '.join(manifest.codec.recipients) if manifest.codec.encryption else 'no'} |",
         "",
@@ -92,3 +93,21 @@ def report_backup(site: Site, report: Report) -> None:
         for entry in entries(site)[:30]
     ]
     reporting.table("backups", site.name, listed, description="The newest backups")
+
+
+def _of_database(manifest: DatabaseManifest) -> list[str]:
+    rows = sum(counted.rows for counted in manifest.fingerprint.tables.values())
+    return [
+        f"| Database | {manifest.database.name}, {manifest.database.size_bytes:,} bytes, revision {manifest.database.revision} |",
+        f"| Position in the log | {manifest.snapshot_lsn} |",
+        f"| Tables | {len(manifest.fingerprint.tables)}, {rows:,} rows |",
+    ]
+
+
+def _of_volumes(manifest: VolumeManifest) -> list[str]:
+    lines = []
+    for name, content in manifest.volumes.items():
+        still = f", {', '.join(content.stopped)} stopped meanwhile" if content.stopped else ""
+        changed = f", {len(content.changed)} changed while they were read" if content.changed else ""
+        lines.append(f"| Volume `{name}` | {content.files:,} files, {content.bytes:,} bytes{still}{changed} |")
+    return lines

@@ -6,32 +6,36 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from officeops.backups.catalogue import find
-from officeops.backups.manifest import Manifest
 from officeops.backups.objects import load_manifest
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.restores.beside import Beside, TableCheck
 from officeops.restores.restore import Swap
-from officeops.restores.source import BackupSource, FileSource, Source
+from officeops.restores.source import BackupSource, FileSource, VolumeSource, opened
 from officeops.site import Site
 from tasks import reporting
 from tasks.steps import step
 
 
 @step("find the backup", retries=2)
-def find_source(site: Site, backup: str, *, target: str | None, identity: Path | None) -> Source:
+def find_source(site: Site, backup: str, *, target: str | None, identity: Path | None) -> BackupSource | FileSource | VolumeSource:
     """The backup of an id (in `target`, or the first that has it whole), or a dump file by its path."""
-    key = identity or site.config.settings.backup_age_identity_file
     path = Path(backup).expanduser()
     if "/" in backup or path.suffix or path.is_file():
         if not path.is_file():
             raise UsageError(f"There is no file {backup!r}.", state="Nothing was changed.", todo="`officeops backups` lists backups by id.")
-        return FileSource(path.absolute(), key)
-    return find_backup(site, backup, target=target, identity=key)
+        return FileSource(path.absolute(), identity or site.config.settings.backup_age_identity_file)
+    return find_backup(site, backup, target=target, identity=identity)
 
 
-def find_backup(site: Site, backup: str, *, target: str | None, identity: Path | None) -> BackupSource:
+@step("find the backup", retries=2)
+def find_stored(site: Site, backup: str, *, target: str | None) -> BackupSource | VolumeSource:
+    """The backup of an id, in `target` or the first that has it whole."""
+    return find_backup(site, backup, target=target, identity=None)
+
+
+def find_backup(site: Site, backup: str, *, target: str | None, identity: Path | None) -> BackupSource | VolumeSource:
     """A backup in the first target that answers with its manifest."""
-    entry = find(site, backup)
+    entry, identity = find(site, backup), identity or site.config.settings.backup_age_identity_file
     copies = [copy for copy in entry.copies if target in (None, copy.target) and not copy.problem]
     failures = []
     for copy in copies:
@@ -40,11 +44,11 @@ def find_backup(site: Site, backup: str, *, target: str | None, identity: Path |
             failures.append(OfficeOpsError(f"{copy.target} is not in BACKUP_TARGETS"))
             continue
         try:
-            manifest: Manifest = load_manifest(store, site.name, entry.id)
+            manifest = load_manifest(store, site.name, entry.id)
         except OfficeOpsError as error:
             failures.append(error)
             continue
-        return BackupSource(store, manifest, identity)
+        return opened(store, manifest, identity)
     why = "; ".join(map(str, failures)) or f"no whole copy{f' in {target}' if target else ''}"
     error = OfficeOpsError(f"The backup {entry.id} cannot be read: {why}.", state="Nothing was changed.")
     error.transient = any(failure.transient for failure in failures)

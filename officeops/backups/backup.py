@@ -1,140 +1,64 @@
-"""Making one backup: a verb per step. The order of steps is the flow's; each verb may be run again.
+"""Making one backup of the database: a verb per step. The order of steps is the flow's; each verb may be run again.
 
-    with Backup.begin(site) as backup:      journalled; what a killed run left behind is put away
-        backup.snapshot()                   one moment
-        backup.dump(); backup.dump_globals(); backup.fingerprint()      at once, all of that moment
-        backup.verify(target)               each object read back
-        backup.publish(target)              the manifest, last
-        backup.report()                     raises when any target has no verified backup
-
-Nothing is listed before its manifest is there. Leaving the block before that removes what was stored.
+with Backup.begin(site) as backup:      journalled; what a killed run left behind is put away
+    backup.snapshot()                   one moment
+    backup.dump(); backup.dump_globals(); backup.fingerprint()      at once, all of that moment
+    backup.verify(target); backup.publish(target); backup.report()  as with every backup: officeops/backups/making.py
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-from officeops.backups import manifest as layout
-from officeops.backups.codec import encode, extension
-from officeops.backups.manifest import Codec, Manifest, StoredObject
-from officeops.backups.objects import create_manifest, put_away_unfinished, record_copy, remove_objects, verify_object
-from officeops.errors import OfficeOpsError
+from officeops.backups.making import BackupError, Making, Outcome, Report, TargetError, new_identifier
+from officeops.backups.manifest import Codec, DatabaseManifest
+from officeops.backups.objects import put_away_unfinished
 from officeops.postgres import tools
 from officeops.postgres.connect import connected
 from officeops.postgres.fingerprint import Fingerprint, next_values, take
 from officeops.postgres.snapshot import Snapshot, exported, joined
 from officeops.process import run
-from officeops.progress import Meter
-from officeops.streams import Failed, Tally, broadcast, read_chunks
 
 if TYPE_CHECKING:
     from officeops.site import Site
-    from officeops.store import ObjectInfo, Store
 
+__all__ = ["Backup", "BackupError", "Form", "Outcome", "Report", "TargetError"]
 Form = Literal["dump", "sql.gz"]
 
 
-class BackupError(OfficeOpsError):
-    """A step of a backup failed."""
-
-
-class TargetError(BackupError):
-    """Some targets did not take it. `transient`: asking again may help."""
-
-    def __init__(self, failures: dict[str, OfficeOpsError], step: str) -> None:
-        self.failures = failures
-        self.transient = any(failure.transient for failure in failures.values())
-        super().__init__(f"{step} failed for " + "; ".join(f"{target}: {failure}" for target, failure in failures.items()))
-
-
-@dataclass
-class Outcome:
-    """What became of a backup in one target."""
-
-    objects: dict[str, ObjectInfo] = field(default_factory=dict)
-    verified_at: datetime | None = None
-    published: bool = False
-    errors: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def error(self) -> str:
-        """What failed, stage by stage; empty when nothing did."""
-        return "; ".join(f"{stage}: {why}" for stage, why in self.errors.items())
-
-
-@dataclass(frozen=True)
-class Report:
-    """A finished backup. seconds: from begin to the last manifest."""
-
-    manifest: Manifest
-    outcomes: dict[str, Outcome]
-    seconds: float
-
-    @property
-    def verified(self) -> bool:
-        """Every target holds it and was read back."""
-        return all(outcome.published for outcome in self.outcomes.values())
-
-
-class Backup:
-    """A backup in the making."""
+class Backup(Making[DatabaseManifest]):
+    """A backup of the database in the making."""
 
     def __init__(self, site: Site, identifier: str, form: Form) -> None:
-        self._site, self.id, self._form = site, identifier, form
         runbook, settings = site.config.runbook, site.config.settings
-        self._timeout = runbook.backups.timeout_minutes * 60
-        self._codec = Codec(
+        codec = Codec(
             compression="zstd" if form == "dump" else "gzip",
             level=runbook.backups.level if form == "dump" else 6,
             encryption="age" if settings.backup_age_recipients else None,
             recipients=settings.backup_age_recipients,
         )
-        self._started = site.clock()
+        super().__init__(site, identifier, codec)
+        self._form = form
         self._snapshot: Snapshot | None = None
         self._snapshot_at = self._started
         self._fingerprint: Fingerprint | None = None
-        self._plain: dict[str, StoredObject] = {}
-        self.outcomes = {target: Outcome() for target in site.targets}
-        self._failures: dict[str, str] = {}
-        self._manifest: Manifest | None = None
-        self._open = ExitStack()
-        self._cancelled = threading.Event()
 
     @classmethod
     def begin(cls, site: Site, *, form: Form = "dump") -> Backup:
         """Journals a new backup and puts away what killed ones left. The caller holds the stack's lock."""
         put_away_unfinished(site)
-        now = site.clock()
-        identifier = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        identifier = new_identifier(site)
         site.ledger.begin("backup", identifier, targets=list(site.targets), form=form)
         return cls(site, identifier, form)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
-        self._cancelled.set()
-        self._open.close()
-        for target, outcome in self.outcomes.items():
-            if not outcome.published:
-                with suppress(OfficeOpsError):  # out of reach: swept as an orphan by a later run
-                    remove_objects(self._site, self._site.targets[target], self.id)
-        complete = self._manifest is not None and all(outcome.published for outcome in self.outcomes.values())
-        self._site.ledger.end(self.id, "done" if complete else "failed", None if error is None else str(error))
-
     @property
-    def kind(self) -> layout.Kind:
+    def kind(self) -> Literal["database", "sql"]:
         """database: a dump that restores in parallel. sql: a script that people can read."""
         return "database" if self._form == "dump" else "sql"
+
+    @property
+    def expected(self) -> set[str]:
+        return {"database", "globals"}
 
     def snapshot(self) -> None:
         """Holds one moment of the database open, for all that follows."""
@@ -150,12 +74,12 @@ class Backup:
         form: tools.DumpFormat = "custom" if self._form == "dump" else "plain"
         argv = tools.pg_dump(snapshot.facts.name, snapshot.id, form)
         name = "dump" if self._form == "dump" else "sql"
-        self._store("database", f"database.{name}", argv, estimate=snapshot.facts.size_bytes)
+        self._store_output("database", f"database.{name}", argv, estimate=snapshot.facts.size_bytes)
 
     def dump_globals(self) -> None:
         """Roles and memberships, to every target that has none yet."""
         snapshot = self._held()
-        self._store("globals", "globals.sql", tools.pg_dump_globals(passwords=snapshot.superuser), estimate=1 << 20)
+        self._store_output("globals", "globals.sql", tools.pg_dump_globals(passwords=snapshot.superuser), estimate=1 << 20)
 
     def fingerprint(self) -> Fingerprint:
         """Rows and checksums of everything, on the snapshot that is dumped."""
@@ -165,69 +89,17 @@ class Backup:
         return self._fingerprint
 
     def complete_targets(self) -> list[str]:
-        """Targets that took every object of a backup that has its fingerprint: those that can be read back and published."""
-        if self._fingerprint is None:
-            return []
-        return [target for target, outcome in self.outcomes.items() if outcome.objects.keys() == {"database", "globals"}]
+        """None while the fingerprint is missing: without it a backup proves nothing."""
+        return [] if self._fingerprint is None else super().complete_targets()
 
-    def verify(self, target: str) -> None:
-        """Reads every object back from `target` and compares checksums. Raises DamagedError."""
-        self._journal("verify")
-        store = self._site.targets[target]
-        try:
-            for name in self.outcomes[target].objects:
-                verify_object(store, self._plain[name])
-        except OfficeOpsError as error:
-            self.outcomes[target].errors["read back"] = str(error)
-            raise
-        self.outcomes[target].verified_at = self._site.clock()
-        self.outcomes[target].errors.pop("read back", None)
-
-    def publish(self, target: str) -> None:
-        """Writes the manifest into `target` and reads it back: from here on it is a backup. Raises BackupError before it was verified."""
-        outcome = self.outcomes[target]
-        if outcome.verified_at is None:
-            raise BackupError(f"{target} was not read back, so it is not published.")
-        self._journal("publish")
-        manifest = self.manifest()
-        try:
-            create_manifest(self._site.targets[target], manifest)
-        except OfficeOpsError as error:
-            outcome.errors["publish"] = str(error)
-            raise
-        record_copy(self._site.ledger, target, manifest, verified_at=outcome.verified_at)
-        outcome.published = True
-        outcome.errors.pop("publish", None)
-
-    def manifest(self) -> Manifest:
-        """The same for all targets. Raises BackupError while anything is missing from it."""
-        if self._manifest is None:
-            snapshot, deployed = self._held(), self._site.stack.deployed()
-            if self._fingerprint is None or self._plain.keys() != {"database", "globals"}:
-                raise BackupError(f"The backup {self.id} is not complete.", state="Nothing was published.")
-            self._manifest = Manifest(
-                id=self.id, stack=self._site.name, kind=self.kind, started_at=self._started, snapshot_at=self._snapshot_at,
-                finished_at=self._site.clock(), snapshot_lsn=snapshot.lsn, client_version=self._client_version(), database=snapshot.facts,
-                release=deployed.sha if deployed else None, codec=self._codec, targets=tuple(self.outcomes), objects=self._plain,
-                fingerprint=self._with_sequences(self._fingerprint, snapshot),
-            )  # fmt: skip
-        return self._manifest
-
-    def report(self) -> Report:
-        """What was made. Raises BackupError naming every target that has no verified backup."""
-        failed = {target: outcome for target, outcome in self.outcomes.items() if not outcome.published}
-        if failed:
-            good = [target for target in self.outcomes if target not in failed]
-            why = [f"{stage}: {error}" for stage, error in self._failures.items()]
-            why += [f"{target}: {outcome.error}" for target, outcome in failed.items() if outcome.error]
-            raise BackupError(
-                f"The backup {self.id} failed in {'; '.join(why) or 'a step that did not run'}",
-                state=f"It is complete and verified in {', '.join(good)}."
-                if good
-                else "Nothing was published and what was stored is removed.",
-                todo="Mend what is named above and run `officeops backup` again.",
-            )
-        return Report(self.manifest(), self.outcomes, (self._site.clock() - self._started).total_seconds())
+    def _described(self) -> DatabaseManifest:
+        snapshot = self._held()
+        if self._fingerprint is None or self._plain.keys() != self.expected:
+            raise self._incomplete()
+        return DatabaseManifest(
+            **self._common(), kind=self.kind, snapshot_at=self._snapshot_at, snapshot_lsn=snapshot.lsn, client_version=self._client_version(),
+            database=snapshot.facts, fingerprint=self._with_sequences(self._fingerprint, snapshot),
+        )  # fmt: skip
 
     def _with_sequences(self, fingerprint: Fingerprint, snapshot: Snapshot) -> Fingerprint:
         """Sequences move on while everything else is held still: the dump has a value between then and now."""
@@ -246,70 +118,8 @@ class Backup:
             raise BackupError(f"The backup {self.id} has no snapshot yet.")
         return self._snapshot
 
-    def _journal(self, step: str) -> None:
-        self._site.ledger.advance(self.id, step)
-
-    def _store(self, name: str, file: str, argv: list[str], *, estimate: int) -> None:
-        missing = {target: store for target, store in self._site.targets.items() if name not in self.outcomes[target].objects}
-        key = layout.folder(self._site.name, self.id) + file + extension(self._codec)
-        self._site.ledger.advance(self.id, name, **{f"{layout.JOURNALLED_KEY}{name}": key})  # an unfinished upload is in no listing
-        if having := [store for target, store in self._site.targets.items() if target not in missing]:
-            return self._copy(name, having[0], missing)
-        meter = Meter(name, estimate, every=8 << 20)
-        plain, stored = Tally(meter.add), Tally()
-        source = self._unless_cancelled(tools.output(self._site.stack.tool(argv), timeout=self._timeout))
-        encoded = stored.through(encode(plain.through(source), self._codec, threads=os.cpu_count() or 1))
-        put: dict[str, Callable[[Iterator[bytes]], ObjectInfo]] = {
-            target: partial(store.put, key, estimate=estimate) for target, store in missing.items()
-        }
-        with self._stage(name):
-            results = broadcast(encoded, put)
-        meter.finish()
-        self._plain[name] = StoredObject(
-            key=key, bytes=stored.bytes, sha256=stored.sha256, plain_bytes=plain.bytes, plain_sha256=plain.sha256
-        )
-        self._settle(name, results)
-
-    def _copy(self, name: str, holder: Store, missing: dict[str, Store]) -> None:
-        """What one target has goes to the others as it is: a second dump would be other bytes, and the manifest has one checksum for all."""
-        known = self._plain[name]
-        meter = Meter(name, known.bytes, every=8 << 20)
-        put: dict[str, Callable[[Iterator[bytes]], ObjectInfo]] = {
-            target: partial(store.put, known.key, estimate=known.bytes) for target, store in missing.items()
-        }
-        with self._stage(name), holder.open(known.key) as reader:
-            results = broadcast(self._unless_cancelled(Tally(meter.add).through(read_chunks(reader))), put)
-        meter.finish()
-        self._settle(name, results)
-
-    def _settle(self, name: str, results: dict[str, ObjectInfo | Failed]) -> None:
-        failures = {}
-        for target, result in results.items():
-            if isinstance(result, Failed):
-                error = result.error
-                failures[target] = error if isinstance(error, OfficeOpsError) else BackupError(f"{type(error).__name__}: {error}")
-                self.outcomes[target].errors[name] = str(failures[target])
-            else:
-                self.outcomes[target].objects[name] = result
-                self.outcomes[target].errors.pop(name, None)
-        if failures:
-            raise TargetError(failures, name)
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """Remembers the last failure of a stage, for the report; a later success takes it back."""
-        try:
-            yield
-        except Exception as error:
-            self._failures[name] = str(error)
-            raise
-        self._failures.pop(name, None)
-
-    def _unless_cancelled(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            if self._cancelled.is_set():
-                raise BackupError(f"The backup {self.id} was cancelled.")
-            yield chunk
+    def _store_output(self, name: str, file: str, argv: list[str], *, estimate: int) -> None:
+        self._store(name, file, lambda: tools.output(self._site.stack.tool(argv), timeout=self._timeout), estimate=estimate)
 
     def _client_version(self) -> str:
         return run(self._site.stack.tool(["pg_dump", "--version"]), timeout=30).stdout.decode().strip()

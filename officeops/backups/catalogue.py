@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from officeops.backups import manifest as layout
-from officeops.backups.manifest import Manifest, ManifestError
+from officeops.backups.manifest import ManifestError
 from officeops.backups.objects import load_manifest, read_small, record_copy, verify_object
 from officeops.clock import iso
 from officeops.errors import OfficeOpsError, UsageError
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from officeops.store import Store
 
 
+_LATEST_OF = "latest:"
+
+
 @dataclass(frozen=True)
 class Entry:
     """A backup and its copies. verified: it was read back whole from every target that it was made for and that .env still names.
-    drilled_at: when it was last restored with equal fingerprints."""
+    drilled_at: when it was last restored and found equal."""
 
     id: str
     kind: str
@@ -62,11 +65,18 @@ def _entry(site: Site, copies: tuple[Copy, ...], drilled: dict[str, str]) -> Ent
     return replace(entry, verified=bool(good) and good >= set(first.manifest["targets"]) & site.targets.keys())
 
 
+def of_the_database(known: Iterable[Entry]) -> list[Entry]:
+    """Those from which the database's data can be brought back: dumps, scripts and base backups."""
+    return [entry for entry in known if entry.kind != "volumes"]
+
+
 def find(site: Site, backup: str) -> Entry:
-    """The backup of that id, of an unambiguous beginning of it, or `latest`: the newest that some target holds whole. Raises UsageError."""
+    """The backup of that id, of an unambiguous beginning of it, or `latest`: the newest of the database that some target holds whole.
+    `latest:volumes` (or another kind) is the newest of that kind. Raises UsageError."""
     known = entries(site)
-    if backup == "latest":
-        found = [entry for entry in known if entry.whole][:1]
+    if backup == "latest" or backup.startswith(_LATEST_OF):
+        kinds = layout.DATABASE_KINDS if backup == "latest" else (backup.removeprefix(_LATEST_OF),)
+        found = [entry for entry in known if entry.whole and entry.kind in kinds][:1]
     else:
         found = [entry for entry in known if entry.id == backup] or [entry for entry in known if entry.id.startswith(backup)]
     if len(found) == 1:
@@ -102,7 +112,7 @@ def verify(site: Site, backup: str) -> list[Checked]:
                 record_copy(
                     site.ledger,
                     copy.target,
-                    Manifest.model_validate(copy.manifest),
+                    layout.of(copy.manifest),
                     verified_at=None,
                     problem=str(error),
                     pinned=copy.pinned,

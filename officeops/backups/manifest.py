@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,8 +14,11 @@ from officeops.postgres.fingerprint import Fingerprint
 from officeops.postgres.snapshot import DatabaseFacts
 
 FORMAT: Literal["officeops-backup"] = "officeops-backup"
-VERSION = 1
-Kind = Literal["database", "sql"]
+VERSION = 2  # the newest that this program reads; a backup has the oldest version that can say what it holds
+DATABASE_VERSION, VOLUMES_VERSION = 1, 2
+Kind = Literal["database", "sql", "volumes", "basebackup"]
+DATABASE_KINDS = ("database", "sql")  # restored beside the live database
+VOLUME_KINDS = ("volumes", "basebackup")  # restored into new volumes
 
 
 class StoredObject(BaseModel):
@@ -40,27 +44,39 @@ class Codec(BaseModel):
     recipients: tuple[str, ...]
 
 
+class VolumeContent(BaseModel):
+    """What a volume held. files: regular files, each name of a hard-linked one; bytes: of their contents, holes included. entries: those and
+    all else (folders, links ...), which is how many lines its list has. digest: SHA-256 of the list. copied_at: when the copy began.
+    stopped: services that stood still meanwhile. changed: what was said of files that changed while they were read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: int
+    entries: int
+    bytes: int
+    digest: str
+    copied_at: datetime
+    stopped: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
 class Manifest(BaseModel):
-    """A backup. Times are UTC; `snapshot_at` is the moment that the content is of."""
+    """A backup: what all kinds have in common. Times are UTC; `snapshot_at` is the moment that the content is of."""
 
     model_config = ConfigDict(frozen=True)
 
     format: Literal["officeops-backup"] = FORMAT
-    version: int = VERSION
+    version: int
     id: str
     stack: str
     kind: Kind
     started_at: datetime
     snapshot_at: datetime
     finished_at: datetime
-    snapshot_lsn: str
-    client_version: str
-    database: DatabaseFacts
     release: str | None
     codec: Codec
     targets: tuple[str, ...]
     objects: dict[str, StoredObject]
-    fingerprint: Fingerprint
 
     def to_json(self) -> bytes:
         """The same bytes for the same backup, always."""
@@ -72,6 +88,27 @@ class Manifest(BaseModel):
         return sum(stored.bytes for stored in self.objects.values())
 
 
+class DatabaseManifest(Manifest):
+    """A backup of the database: a dump, the roles, and what the content must be after a restore."""
+
+    version: int = DATABASE_VERSION
+    kind: Literal["database", "sql"]
+    snapshot_lsn: str
+    client_version: str
+    database: DatabaseFacts
+    fingerprint: Fingerprint
+
+
+class VolumeManifest(Manifest):
+    """A backup of volumes: for each a tar and the list of its entries. `basebackup`: of the database server's, by pg_basebackup.
+    `snapshot_at` is when the first copy began: what was changed after it may be missing. client_version: pg_basebackup's."""
+
+    version: int = VOLUMES_VERSION
+    kind: Literal["volumes", "basebackup"]
+    client_version: str | None
+    volumes: dict[str, VolumeContent]
+
+
 class ManifestError(OfficeOpsError):
     """A manifest that cannot be read or trusted."""
 
@@ -80,7 +117,7 @@ class NewerManifestError(ManifestError):
     """A manifest of a later version of this program."""
 
 
-def parse(data: bytes, where: str) -> Manifest:
+def parse(data: bytes, where: str) -> DatabaseManifest | VolumeManifest:
     """The manifest in `data`, found at `where`. Raises ManifestError when it is damaged, NewerManifestError when it is newer."""
     try:
         raw = json.loads(data)
@@ -96,10 +133,25 @@ def parse(data: bytes, where: str) -> Manifest:
             todo="Update smart-office-ops and try again.",
         )
     try:
-        return Manifest.model_validate(raw)
+        return of(raw)
     except ValidationError as error:
         first = error.errors()[0]
         raise ManifestError(f"{where} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+
+
+def of(raw: Mapping[str, Any]) -> DatabaseManifest | VolumeManifest:
+    """The manifest that was read as JSON, as its kind has it. Raises ValidationError."""
+    return (VolumeManifest if raw.get("kind") in VOLUME_KINDS else DatabaseManifest).model_validate(raw)
+
+
+def tar_object(volume: str) -> str:
+    """Name of the object with a volume's content."""
+    return f"{volume}.tar"
+
+
+def list_object(volume: str) -> str:
+    """Name of the object with the list of a volume's entries."""
+    return f"{volume}.jsonl"
 
 
 def backups_prefix(stack: str) -> str:

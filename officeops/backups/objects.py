@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from officeops.backups import manifest as layout
-from officeops.backups.manifest import Manifest, StoredObject
+from officeops.backups.manifest import DatabaseManifest, Manifest, StoredObject, VolumeManifest
 from officeops.clock import iso
 from officeops.errors import OfficeOpsError
 from officeops.ledger import Copy, Ledger
 from officeops.progress import Meter
 from officeops.store import ObjectExistsError, ObjectMissingError
 from officeops.streams import DamagedError, Tally, read_chunks
+from officeops.volumes.users import STOPPED
 
 if TYPE_CHECKING:
     from officeops.site import Site
@@ -56,7 +58,7 @@ def read_small(store: Store, key: str) -> bytes:
         return reader.read()
 
 
-def load_manifest(store: Store, stack: str, backup: str) -> Manifest:
+def load_manifest(store: Store, stack: str, backup: str) -> DatabaseManifest | VolumeManifest:
     """The manifest of a backup in one target. Raises ObjectMissingError, ManifestError, NewerManifestError."""
     key = layout.manifest_key(stack, backup)
     return layout.parse(read_small(store, key), f"{store.name}/{key}")
@@ -81,12 +83,14 @@ def remove_objects(site: Site, store: Store, backup: str) -> None:
 
 
 def put_away_unfinished(site: Site) -> list[str]:
-    """Ends the backups that a killed run left unfinished: published copies are entered into the index, other objects removed.
+    """Ends the backups that a killed run left unfinished: published copies are entered into the index, other objects removed. Those of
+    volumes stay open until the services that they stopped were started (`officeops/order.py`).
 
     Returns their ids. The caller holds the stack's lock, so that what has not ended is not running either.
     """
-    unfinished = site.ledger.operations("backup")
+    unfinished = [operation for operation in site.ledger.operations("backup") if not operation.facts.get(STOPPED)]
     for operation in unfinished:
+        shutil.rmtree(site.home / "spool" / operation.id, ignore_errors=True)
         keys = [str(value) for fact, value in operation.facts.items() if fact.startswith(layout.JOURNALLED_KEY)]
         published = [_put_away(site, store, operation.id, keys) for store in site.targets.values()]
         outcome = "done" if published and all(published) else "failed"

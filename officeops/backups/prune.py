@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from officeops.backups import manifest as layout
-from officeops.backups.manifest import Manifest
 from officeops.backups.objects import remove_objects
 from officeops.backups.retention import Candidate, Decision, decide
 from officeops.clock import parse_iso
@@ -42,7 +41,7 @@ class PruneError(OfficeOpsError):
 
 def plan(site: Site) -> list[Plan]:
     """What `prune` would do now. Changes nothing."""
-    copies = sorted(site.ledger.copies(), key=lambda copy: (copy.target, copy.kind))
+    copies = sorted(site.ledger.copies(), key=lambda copy: (copy.target, _series(copy)))
     return [_plan(site, store, [copy for copy in copies if copy.target == name]) for name, store in site.targets.items()]
 
 
@@ -64,10 +63,15 @@ def prune(site: Site) -> list[Plan]:
 
 def _plan(site: Site, store: Store, copies: list[Copy]) -> Plan:
     decisions: list[Decision] = []
-    for _, same_kind in groupby(copies, key=lambda copy: copy.kind):
-        candidates = [Candidate(copy.backup, parse_iso(copy.at), bool(copy.verified_at), copy.pinned) for copy in same_kind]
+    for _, alike in groupby(copies, key=_series):
+        candidates = [Candidate(copy.backup, parse_iso(copy.at), bool(copy.verified_at), copy.pinned) for copy in alike]
         decisions += decide(candidates, site.config.runbook.backups.retention, site.config.settings.zone)
     return Plan(store.name, tuple(decisions), tuple(_orphans(site, store, site.clock())))
+
+
+def _series(copy: Copy) -> tuple[str, ...]:
+    """Backups of which a newer one can take an older one's place: of the same kind, and holding the same volumes."""
+    return (copy.kind, *sorted(copy.manifest.get("volumes", ())))
 
 
 def _orphans(site: Site, store: Store, now: datetime) -> list[str]:
@@ -89,7 +93,7 @@ def _require_kept(site: Site, store: Store, one: Plan) -> None:
         copy = known[decision.id]
         if not decision.keep or copy.problem:
             continue
-        for stored in Manifest.model_validate(copy.manifest).objects.values():
+        for stored in layout.of(copy.manifest).objects.values():
             try:
                 size = store.stat(stored.key).bytes
             except OfficeOpsError as error:

@@ -11,15 +11,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from officeops.backups.codec import decode
-from officeops.backups.manifest import Manifest, StoredObject
+from officeops.backups.manifest import DatabaseManifest, Manifest, StoredObject, VolumeManifest, list_object, tar_object
 from officeops.errors import DiskFullError, OfficeOpsError, UsageError
 from officeops.progress import Meter
 from officeops.store import Store
 from officeops.streams import DamagedError, Tally, ahead, read_chunks
 
+AnyManifest = TypeVar("AnyManifest", bound=Manifest)
 Shape = Literal["custom", "sql"]
 _AGE, _ZSTD, _GZIP, _CUSTOM, _TAR = b"age-encryption.org/v1", b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"PGDMP", b"ustar"
 _TRAILER = b"PostgreSQL database dump complete"
@@ -30,11 +31,11 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
-class BackupSource:
-    """A backup in one target."""
+class StoredBackup(Generic[AnyManifest]):
+    """A backup in one target, whatever it holds."""
 
     store: Store
-    manifest: Manifest
+    manifest: AnyManifest
     identity: Path | None
 
     @property
@@ -42,13 +43,8 @@ class BackupSource:
         """For people and the ledger."""
         return self.manifest.id
 
-    @property
-    def size(self) -> int:
-        """Bytes of the dump when decoded."""
-        return self.manifest.objects["database"].plain_bytes
-
-    def chunks(self, name: str = "database") -> Iterator[bytes]:
-        """An object, decoded. Raises DamagedError at its end unless both checksums are the manifest's."""
+    def read(self, name: str) -> Iterator[bytes]:
+        """The object of that name, decoded. Raises DamagedError at its end unless both checksums are the manifest's."""
         expected = self.manifest.objects[name]
         codec = self.manifest.codec
         stored, plain = Tally(), Tally()
@@ -62,6 +58,40 @@ class BackupSource:
         found = (stored.bytes, stored.sha256, plain.bytes, plain.sha256)
         if found != (expected.bytes, expected.sha256, expected.plain_bytes, expected.plain_sha256):
             raise _not_as_written(self.store, expected)
+
+
+@dataclass(frozen=True)
+class BackupSource(StoredBackup[DatabaseManifest]):
+    """A backup of the database in one target."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the dump when decoded."""
+        return self.manifest.objects["database"].plain_bytes
+
+    def chunks(self, name: str = "database") -> Iterator[bytes]:
+        """The dump, or the roles (`globals`), decoded."""
+        return self.read(name)
+
+
+@dataclass(frozen=True)
+class VolumeSource(StoredBackup[VolumeManifest]):
+    """A backup of volumes in one target."""
+
+    def tar(self, volume: str) -> Iterator[bytes]:
+        """What was in a volume."""
+        return self.read(tar_object(volume))
+
+    def entries(self, volume: str) -> Iterator[bytes]:
+        """The list of what was in it."""
+        return self.read(list_object(volume))
+
+
+def opened(store: Store, manifest: DatabaseManifest | VolumeManifest, identity: Path | None) -> BackupSource | VolumeSource:
+    """The backup that `manifest` describes, as its kind has it."""
+    if isinstance(manifest, VolumeManifest):
+        return VolumeSource(store, manifest, identity)
+    return BackupSource(store, manifest, identity)
 
 
 @dataclass(frozen=True)
@@ -202,6 +232,6 @@ class _Scan:
 def _not_as_written(store: Store, expected: StoredObject) -> DamagedError:
     return DamagedError(
         f"{store.name}/{expected.key} is damaged: its checksum is not the manifest's.",
-        state="The live database is untouched.",
+        state="What is live is untouched.",
         todo="Restore from another target or backup: `officeops backups` lists them.",
     )

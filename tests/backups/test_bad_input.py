@@ -14,7 +14,7 @@ import pytest
 
 from officeops.backups import catalogue
 from officeops.backups.backup import Backup, BackupError
-from officeops.backups.manifest import NewerManifestError, manifest_key
+from officeops.backups.manifest import VERSION, NewerManifestError, manifest_key
 from officeops.errors import OfficeOpsError, RefusedError
 from officeops.postgres import databases
 from officeops.postgres.connect import DatabaseError
@@ -171,7 +171,7 @@ def test_a_manifest_of_a_newer_version_is_not_guessed_at(new_site: NewSite, offi
     (store,) = site.targets.values()
     with store.open(manifest_key(site.name, made)) as reader:
         raw = json.load(reader)
-    store.put(manifest_key(site.name, made), [json.dumps({**raw, "version": 2}).encode()])
+    store.put(manifest_key(site.name, made), [json.dumps({**raw, "version": VERSION + 1}).encode()])
     with pytest.raises(OfficeOpsError, match="written by a newer version") as refused:
         source(site, made)
     assert refused.value.state == "Nothing was changed."
