@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict
@@ -130,7 +131,11 @@ def collect(site: Site) -> dict[str, Any]:
 
 def address(site: Site) -> str:
     """Where people find the application."""
-    return f"http://localhost:{site.config.settings.http_port}"
+    settings = site.config.settings
+    named = settings.site_address.split(",")[0].strip() if settings.officeops_stack == "compose" and settings.site_address else ""
+    if not named:
+        return f"http://localhost:{settings.http_port}"
+    return named if "://" in named else f"https://{named}"
 
 
 def _show(site: Site, found: dict[str, Any]) -> None:
@@ -213,5 +218,5 @@ def shell_db(folder: Folder = None) -> None:
     from officeops.postgres.tools import connection_string
 
     site = open_site(folder)
-    command = site.stack.tool(["psql", "-d", connection_string(site.config.settings.postgres_db)])
-    os.execve(command.argv[0], command.argv, {**os.environ, **command.environment()})  # noqa: S606 - psql takes over the terminal
+    command = site.stack.tool(["psql", "-d", connection_string(site.config.settings.postgres_db)], terminal=sys.stdin.isatty())
+    os.execvpe(command.argv[0], command.argv, {**os.environ, **command.environment()})  # noqa: S606 - it takes over the terminal

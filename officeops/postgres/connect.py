@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,8 @@ class DatabaseDownError(TransientError):
 
 
 @contextmanager
-def connected(address: DatabaseAddress, *, application: str, autocommit: bool = True) -> Iterator[Connection[Any]]:
-    """A session with the pinned settings, closed at the end of the block.
+def connected(address: DatabaseAddress, *, application: str, autocommit: bool = True, timeout: float = 10) -> Iterator[Connection[Any]]:
+    """A session with the pinned settings, closed at the end of the block. timeout: seconds for the server to let us in.
 
     Raises DatabaseDownError when the server does not answer or goes away, DatabaseError when it refuses
     (a wrong password, no such database).
@@ -55,7 +56,7 @@ def connected(address: DatabaseAddress, *, application: str, autocommit: bool = 
             password=address.password.get_secret_value(),
             dbname=address.database,
             application_name=application,
-            connect_timeout=10,
+            connect_timeout=math.ceil(timeout),
             autocommit=True,
             client_encoding="UTF8",
             keepalives_idle=30,

@@ -190,6 +190,11 @@ class Stack(Protocol):
         """Where the application's database (or another of that server) is reached from this process."""
         ...
 
+    def ask(self, queries: Sequence[str], *, timeout: float) -> list[str]:
+        """The first value that each query gets from the application's database, as text, in the quickest way there is; up to the first
+        query that fails. Raises OfficeOpsError when the database does not answer in time."""
+        ...
+
     def deployed(self) -> Deployed | None:
         """The release that runs or ran last, None before the first."""
         ...

@@ -1,16 +1,18 @@
-"""Runs something with volumes in a process of its own, which is killed (as by `kill -9`) at a chosen moment.
+"""Does something with volumes in a process that is killed, as by `kill -9`, at a chosen moment.
 
-    python -m tests.support.killing FOLDER WHAT MOMENT
-
-Moments are counted: each write of the journal, and each change of a volume, before and after it happens.
+Moments are counted: each write of the journal and each change of a volume, before it happens and after. The processes are forked from one
+that has everything imported and no thread; it takes lines of JSON, `[what, moment]`, and answers with how that process ended.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from officeops.site import Site, open_site
 from officeops.stack.local.volumes import LocalVolumes
 from officeops.volumes.restore import VolumeUndo
 from tests.support import volumes
+from tests.support.site import PROJECT
 
 
 def undo(site: Site) -> None:
@@ -40,10 +43,41 @@ DOINGS: dict[str, Callable[[Site], object]] = {
 }
 
 
+@contextmanager
+def killer(folder: Path) -> Iterator[Callable[[str, int], bool]]:
+    """Kills what it is told to do at a moment; says whether it came to be killed before its end."""
+    argv = [sys.executable, "-m", "tests.support.killing", str(folder)]
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        asked, answers = parent.stdin, parent.stdout
+
+        def killed(what: str, moment: int) -> bool:
+            asked.write(json.dumps([what, moment]) + "\n")
+            asked.flush()
+            status = int(answers.readline())
+            assert status in (0, -signal.SIGKILL), f"{what} failed by itself"
+            return status != 0
+
+        yield killed
+        asked.close()
+
+
 def main() -> None:
-    """Does it, up to the moment."""
-    folder, what, moment = sys.argv[1:]
-    left = [int(moment)]
+    """The process that others are forked from."""
+    for line in sys.stdin:
+        what, moment = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _count(moment)
+            DOINGS[what](open_site(Path(sys.argv[1])))
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _count(moment: int) -> None:
+    left = [moment]
 
     def tick() -> None:
         left[0] -= 1
@@ -62,7 +96,6 @@ def main() -> None:
     for place, names in ((Ledger, ("begin", "advance", "end")), (LocalVolumes, ("create", "exchange", "remove", "import_"))):
         for name in names:
             setattr(place, name, counted(getattr(place, name)))
-    DOINGS[what](open_site(Path(folder)))
 
 
 if __name__ == "__main__":

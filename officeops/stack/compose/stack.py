@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
@@ -196,6 +197,19 @@ class ComposeStack:
         # Nothing is published: the engine's host, and containers on the same network, reach a container by its own address.
         host = place[1] if place else service
         return DatabaseAddress(host, _PORTS["postgres"], settings.postgres_user, settings.postgres_password, name or settings.postgres_db)
+
+    def ask(self, queries: Sequence[str], *, timeout: float) -> list[str]:
+        # A driver is imported in less time than a container starts.
+        import psycopg
+
+        from officeops.postgres.connect import connected
+
+        answers: list[str] = []
+        with connected(self.database(), application="officeops status", timeout=timeout) as connection, suppress(psycopg.Error):
+            for query in queries:
+                row = connection.execute(query.encode()).fetchone()
+                answers += [str(row[0])] if row else []
+        return answers
 
     def deployed(self) -> Deployed | None:
         return releases.deployed(self._home)

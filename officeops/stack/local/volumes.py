@@ -143,12 +143,13 @@ def _exchange(first: Path, second: Path) -> None:
         errno.EINVAL: "this file system cannot exchange two folders at once",
         errno.ENOSYS: "this kernel cannot exchange two folders at once",
         errno.EXDEV: "the two are on different file systems",
+        errno.EBUSY: "another file system is mounted at one of them",
     }.get(code, os.strerror(code))
     raise OfficeOpsError(
         f"{first} and {second} could not change places: {why}.",
         state="Both are as they were.",
         todo="Set OFFICEOPS_HOME in .env to a folder on ext4, XFS or Btrfs, with nothing mounted inside."
-        if code in (errno.EINVAL, errno.EXDEV)
+        if code in (errno.EINVAL, errno.EXDEV, errno.EBUSY)
         else "",
     )
 
