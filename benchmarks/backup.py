@@ -10,7 +10,6 @@ that a machine whose speed drifts treats all alike. Memory is the peak of this p
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -28,6 +26,7 @@ import pyrage
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.checks import Check, at_least, at_most, print_json, print_verdicts, status
 from officeops.backups.backup import Backup
 from officeops.postgres import databases
 from officeops.postgres.connect import connected
@@ -37,18 +36,6 @@ from tasks.restores import find_backup
 from tests.support.paths import open_folder
 from tests.support.postgres import Running, running_postgres
 from tests.support.site import make_site
-
-
-@dataclass(frozen=True)
-class Check:
-    """A figure that has to be within a bound."""
-
-    name: str
-    value: float
-    unit: str
-    bound: str
-    ok: bool
-
 
 TABLES = {
     "messages": (
@@ -224,12 +211,6 @@ def checks(figures: dict[str, object]) -> list[Check]:
     assert isinstance(peaks, dict)
     small, large = peaks.values()
 
-    def at_least(name: str, value: float, bound: float) -> Check:
-        return Check(name, round(value, 2), "x", f">= {bound}", value >= bound)
-
-    def at_most(name: str, value: float, bound: float, unit: str = "x") -> Check:
-        return Check(name, round(value, 2), unit, f"<= {bound}", value <= bound)
-
     return [
         at_least("backup, times as fast as pg_dump | gzip", seconds["seed"] / seconds["ours"], 4),
         at_least("encrypted backup, times as fast as pg_dump | gzip", seconds["seed"] / seconds["encrypted"], 3.5),
@@ -253,11 +234,10 @@ def main() -> int:
     figures = measure(options.size, options.runs, lambda text: err.print(f"… {text}"))
     found = checks(figures)
     if options.json:
-        json.dump({"checks": [asdict(check) for check in found], **figures}, sys.stdout)
-        print()
+        print_json(found, figures)
     else:
         show(figures, found)
-    return 0 if all(check.ok for check in found) else 1
+    return status(found)
 
 
 def show(figures: dict[str, object], found: list[Check]) -> None:
@@ -277,12 +257,7 @@ def show(figures: dict[str, object], found: list[Check]) -> None:
     out.print(
         f"bytes: {figures['seed_bytes']} (pg_dump | gzip), {figures['our_bytes']} (ours); peak memory in MiB by MB of database: {figures['peak_mib']}"
     )
-    verdicts = Table(title="Bounds", title_justify="left")
-    for heading in ("check", "value", "bound", ""):
-        verdicts.add_column(heading)
-    for check in found:
-        verdicts.add_row(check.name, f"{check.value} {check.unit}", check.bound, "[green]kept[/]" if check.ok else "[red]NOT kept[/]")
-    out.print(verdicts)
+    print_verdicts(found)
 
 
 if __name__ == "__main__":

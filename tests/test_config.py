@@ -43,7 +43,7 @@ def test_the_mistakes_of_both_files_are_named_at_once_and_nothing_was_run(projec
     ]
     assert str(refused.value).startswith("9 problems in the configuration:\n")
     assert str(refused.value).endswith("Nothing was run. Correct the lines above and try again.")
-    assert "runbook.yaml:7: services.caddy.kind: found 'candy'; allowed: app, postgres, redis, ollama or caddy" in str(refused.value)
+    assert "runbook.yaml:7: services.caddy.kind: found 'candy'; allowed: app, postgres, redis, ollama, caddy or other" in str(refused.value)
 
 
 def test_mistakes_in_one_file_do_not_hide_those_of_the_other(project: Path) -> None:

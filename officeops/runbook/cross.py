@@ -22,6 +22,7 @@ def findings(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
     """names: of all services in the file, also of those that are not in `runbook` because they have errors of their own."""
     for name, service in runbook.services.items():
         yield from _neighbours(("services", name), service, names)
+        yield from _port(("services", name, "port"), service, embedded=runbook.application.compose is None)
         yield from _parts(("services", name), service, embedded=runbook.application.compose is None)
         if service.local is not None:
             yield from _placeholders(("services", name, "local"), service.local, (*_OWN, "port"))
@@ -63,12 +64,19 @@ def _service(here: Location, name: str, names: Collection[str]) -> Iterator[Find
 def _neighbours(here: Location, service: Service, names: Collection[str]) -> Iterator[Finding]:
     for position, other in enumerate(service.depends_on):
         yield from _service((*here, "depends_on", position), other, names)
-    if service.port not in _SERVICE_PORTS:
+
+
+def _port(here: Location, service: Service, *, embedded: bool) -> Iterator[Finding]:
+    """embedded: the application has no other stack to run on."""
+    if service.port is None:
+        if embedded and service.kind != "other":
+            yield here, "nothing", "a value"
+    elif service.port not in _SERVICE_PORTS:
         allowed = f"one of {', '.join(_SERVICE_PORTS)}"
         taken = service.port.lower() in _OTHERS  # spelt right, but not for services
-        yield (*here, "port"), repr(service.port), allowed if taken else nearest(service.port.upper(), _SERVICE_PORTS, allowed)
+        yield here, repr(service.port), allowed if taken else nearest(service.port.upper(), _SERVICE_PORTS, allowed)
     elif service.kind == "postgres" and service.port != "POSTGRES_PORT":
-        yield (*here, "port"), repr(service.port), "POSTGRES_PORT, where backups look for it"
+        yield here, repr(service.port), "POSTGRES_PORT, where backups look for it"
 
 
 def _parts(here: Location, service: Service, *, embedded: bool) -> Iterator[Finding]:
@@ -79,13 +87,15 @@ def _parts(here: Location, service: Service, *, embedded: bool) -> Iterator[Find
         if service.local is None and embedded:
             yield (*here, "local"), "nothing", "how an app runs"
         return
+    if service.kind == "other" and embedded:
+        yield (*here, "kind"), "other", "what the embedded stack can run, or application.compose"
     if service.container_port is not None:
         yield (*here, "container_port"), f"a port for a service of kind {service.kind}", "none: it listens on its own"
     if service.health is not None:
         yield (*here, "health"), f"a check for a service of kind {service.kind}", "none: it is asked in its own way"
     if service.writes_database:
         yield (*here, "writes_database"), f"true for a service of kind {service.kind}", "true for apps only"
-    if service.local is not None and service.kind in ("postgres", "caddy"):
+    if service.local is not None and service.kind in ("postgres", "caddy", "other"):
         yield (*here, "local"), f"a program for a service of kind {service.kind}", "none: this program brings its own"
 
 
@@ -123,7 +133,7 @@ def _circles(runbook: Runbook) -> Iterator[Finding]:
 def _shared_ports(runbook: Runbook) -> Iterator[Finding]:
     having: dict[str, str] = {}
     for name, service in runbook.services.items():
-        if having.setdefault(service.port, name) != name:
+        if service.port is not None and having.setdefault(service.port, name) != name:
             yield ("services", name, "port"), f"{service.port}, which {having[service.port]} has", "a port of its own"
 
 

@@ -72,11 +72,13 @@ class HttpCheck(Part):
 class Service(Part):
     """One service of the stack."""
 
-    kind: Literal["app", "postgres", "redis", "ollama", "caddy"] = Field(
-        description="app: comes with the release; the others are servers that this program knows how to run and ask"
+    kind: Literal["app", "postgres", "redis", "ollama", "caddy", "other"] = Field(
+        description="app: comes with the release; other: any container of the Compose stack; the rest are servers that this program knows"
     )
     depends_on: tuple[str, ...] = Field((), description="Services that must be healthy before this one starts")
-    port: str = Field(description="Key of .env that holds the service's port, such as BACKEND_PORT")
+    port: str | None = Field(
+        None, description="Key of .env that holds the service's port on the embedded stack, such as BACKEND_PORT; needed there"
+    )
     health: HttpCheck | None = Field(None, description="How to ask an app whether it is ready; the known servers need none")
     writes_database: Switch = Field(False, description="Stopped while a restored database takes the live one's place (apps only)")
     stop_grace: Amount = Field(30.0, gt=0, description="Seconds between asking a service to stop and ending it")

@@ -21,7 +21,7 @@ from officeops.restores.restore import new_operation
 from officeops.restores.source import VolumeSource
 from officeops.volumes.beside import VolumeBeside, chosen, require_same_server, side_volume
 from officeops.volumes.exchange import Exchange
-from officeops.volumes.users import RUN, start_users, stop_users
+from officeops.volumes.users import RUN, start, start_users, stop_users
 
 if TYPE_CHECKING:
     from officeops.site import Site
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 RESTORE = "volume-restore"
 _PAIRS, _PREVIOUS, _STAMP, _HEALTHY = "volumes", "previous", "stamp", "healthy"
-_START_S = 300.0  # a server that starts from a base backup replays its log first
 
 
 class VolumeSwap:
@@ -64,7 +63,7 @@ class VolumeSwap:
     def start_users(self) -> None:
         """Services run as they were found, and the database's server has shown that it can start from what it was given. Raises
         OfficeOpsError when one does not become healthy."""
-        start_users(self.site, self.operation, timeout=_START_S)
+        start_users(self.site, self.operation)
         self._prove_server()
         self.site.ledger.advance(self.operation, "healthy", **{_HEALTHY: True})
 
@@ -72,7 +71,7 @@ class VolumeSwap:
         """A server that was found stopped starts once, and is stopped again."""
         resting = {one.name for one in self.site.stack.services() if one.state == "stopped"}
         for name in [name for volume in self._live() if volume.database for name in volume.services if name in resting]:
-            self.site.stack.start(name, timeout=_START_S)
+            start(self.site, name)
             self.site.stack.stop(name)
 
     def _live(self) -> list[Volume]:
@@ -85,7 +84,7 @@ class VolumeSwap:
             self.stop_users()
             for live in list(self._exchange.done):
                 self._exchange.back(live)
-        start_users(self.site, self.operation, timeout=_START_S)
+        start_users(self.site, self.operation)
 
 
 class VolumeRestore:

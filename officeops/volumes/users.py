@@ -6,10 +6,13 @@ from collections.abc import Collection
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
+from officeops.errors import OfficeOpsError
+
 if TYPE_CHECKING:
     from officeops.site import Site
 
 STOPPED = "stopped"  # the fact of an operation that names services to start again
+_SERVICE_S, _SERVER_S = 60.0, 300.0
 RUN = ("running", "starting", "restarting")
 
 
@@ -24,19 +27,29 @@ def stop_users(site: Site, operation: str, services: Collection[str], *, states:
     return tuple(order)
 
 
-def start_users(site: Site, operation: str, *, timeout: float = 60) -> None:
-    """What the operation stopped runs again and is healthy. Raises OfficeOpsError when one is not; the others were started."""
+def start_users(site: Site, operation: str) -> None:
+    """What the operation stopped runs again and is healthy. Raises OfficeOpsError when one is not; all were started but those that depend
+    on it, which could not become healthy either."""
     stopped = set(_stopped(site, operation))
-    failed: list[Exception] = []
+    down: set[str] = set()
+    failures: list[OfficeOpsError] = []
     for name in [name for name in _in_order(site) if name in stopped]:
         try:
-            site.stack.start(name, timeout=timeout)
-        except Exception as error:  # noqa: BLE001 - the others must not stay down for it; raised below
-            failed.append(error)
-    if failed:
-        raise failed[0]
+            if not down & set(site.config.runbook.services[name].depends_on):
+                start(site, name)
+                continue
+        except OfficeOpsError as error:
+            failures.append(error)
+        down.add(name)
+    if failures:
+        raise failures[0]
     if stopped:
         site.ledger.advance(operation, "services started", **{STOPPED: []})
+
+
+def start(site: Site, service: str) -> None:
+    """Running and healthy. The database's server gets more time: it may have a log to replay."""
+    site.stack.start(service, timeout=_SERVER_S if service == site.config.runbook.database.service else _SERVICE_S)
 
 
 def start_stopped(site: Site) -> None:

@@ -80,6 +80,7 @@ class Daemon:
                 self._empty()
             if not _end(process, _STOP_S):
                 raise EngineError(f"The engine did not stop within {_STOP_S:.0f} s and was killed. See {self.log}.")
+            self._unmount()
         if (self.folder / "addresses").exists() and os.geteuid() == 0:
             network_of(self.folder).down()
         return process is not None
@@ -100,6 +101,14 @@ class Daemon:
             for volume in client.volumes.list():
                 volume.remove(force=True)
             client.images.prune()
+
+    def _unmount(self) -> None:
+        """dockerd mounts its data folder onto itself and leaves it so; then the folder could not be removed."""
+        data = str(self.folder / "data")
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            root, point = line.split()[3:5]
+            if point == data and root != "/":  # a disk of the user's own is left where it is
+                do("umount", "--lazy", data)
 
     def _clear(self) -> None:
         """Takes away what a killed engine left: a dockerd believes any living process of the number in these files to be its own."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,9 @@ class Network:
 
     @property
     def options(self) -> list[str]:
-        """What dockerd is told of it."""
-        return [f"--bridge={self.bridge}", f"--default-address-pool=base={self.pool},size=24", "--iptables=false"]
+        """What dockerd is told of it. With addresses of its own it would remove the interface docker0 at its second start,
+        whoever's that is, unless it is to leave running containers alone."""
+        return [f"--bridge={self.bridge}", f"--default-address-pool=base={self.pool},size=24", "--iptables=false", "--live-restore"]
 
     def up(self) -> None:
         """Makes what is not there."""
@@ -75,7 +77,7 @@ def _free_block() -> Block:
 
 
 def _has_interface(name: str) -> bool:
-    return Path("/sys/class/net", name).exists()
+    return name in {found for _, found in socket.if_nameindex()}
 
 
 def _has_rule(table: str, chain: str, rule: list[str]) -> bool:

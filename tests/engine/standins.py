@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import sys
 import tarfile
@@ -58,7 +59,8 @@ class StandIn:
 
 def _pip_configuration() -> Context:
     """Where this machine's pip looks, as far as a container can look there too."""
-    said = run(Command((sys.executable, "-m", "pip", "config", "list"), proxies()), timeout=60, ok=(0, 1)).stdout.decode()
+    own = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+    said = run(Command((sys.executable, "-m", "pip", "config", "list"), own), timeout=60).stdout.decode()
     lines = []
     for key, value in re.findall(r"^\S*\.(index-url|extra-index-url|trusted-host)='(.*)'$", said, re.MULTILINE):
         reachable = [word for word in value.split("\\n" if "\\n" in value else None) if not word.startswith("file:")]

@@ -96,8 +96,8 @@ OWN = "release, venv, sha, caddy, python"
         (changed(3, f"title: [{'x, ' * 99}]"), (3, "title", "a list", TEXT)),
         (changed(4, "application:", "  lock: /etc/passwd"), (5, "application.lock", "'/etc/passwd'", "a path inside the release: relative, without ..")),
         (changed(4, "application:", "  lock: a/../../b"), (5, "application.lock", "'a/../../b'", "a path inside the release: relative, without ..")),
-        (changed(10, "    kind: mysql"), (10, "services.backend.kind", "'mysql'", "app, postgres, redis, ollama or caddy")),
-        (changed(10, "    kind:"), (10, "services.backend.kind", "nothing", "app, postgres, redis, ollama or caddy")),
+        (changed(10, "    kind: mysql"), (10, "services.backend.kind", "'mysql'", "app, postgres, redis, ollama, caddy or other")),
+        (changed(10, "    kind:"), (10, "services.backend.kind", "nothing", "app, postgres, redis, ollama, caddy or other")),
         (changed(12, "    depends_on: postgres"), (12, "services.backend.depends_on", "'postgres'", "a list")),
         (changed(13, "    health: /ready"), (13, "services.backend.health", "'/ready'", "keys and values")),
         (changed(13, "    health: {path: ready}"), (13, "services.backend.health.path", "'ready'", "a path from /, without spaces")),
@@ -162,6 +162,8 @@ OWN = "release, venv, sha, caddy, python"
         (changed(8, "  redis: {kind: redis, port: REDIS_PORT, container_port: 1}"),
          (8, "services.redis.container_port", "a port for a service of kind redis", "none: it listens on its own")),
         (changed(14, "    container_port: 65536"), (14, "services.backend.container_port", "65536 (a number)", "less than or equal to 65535")),
+        (changed(8, "  redis: {kind: other}"), (8, "services.redis.kind", "other", "what the embedded stack can run, or application.compose")),
+        (changed(8, "  redis: {kind: redis}"), (8, "services.redis.port", "nothing", "a value")),
         (changed(4, "volumes: {uploads: {services: [backend, fronted]}}", "application:"),
          (4, "volumes.uploads.services.1", "'fronted'", "one of postgres, redis, backend, caddy")),
         (changed(4, "volumes: {uploads: {folder: ../elsewhere}}", "application:"),
@@ -337,3 +339,22 @@ def test_a_missing_file_is_a_problem(folder: Path) -> None:
 
 def test_a_folder_in_its_place_is_a_problem(folder: Path) -> None:
     assert read_runbook(folder)[1][0].found == "a file that cannot be read (Is a directory)"
+
+
+def test_an_application_for_compose_only_needs_neither_ports_nor_programs(tmp_path: Path) -> None:
+    runbook = read(
+        tmp_path,
+        """\
+version: 1
+stack: shop
+title: Shop
+application: {compose: {file: compose.yaml}}
+services:
+  db: {kind: postgres}
+  web: {kind: app, health: {path: /up}, container_port: 3000}
+  queue: {kind: other, depends_on: [db]}
+  door: {kind: caddy}
+database: {service: db}
+""",
+    )
+    assert [service.port for service in runbook.services.values()] == [None] * 4

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from officeops.errors import OfficeOpsError
 from officeops.order import put_in_order
 from officeops.postgres import tools
 from officeops.volumes.backup import VolumeBackup
@@ -128,7 +129,10 @@ def test_a_killed_restore_of_the_server_is_ended_by_the_next_command(uploads: Ru
 def test_a_server_that_does_not_start_from_what_was_restored_gets_its_own_files_back(uploads: RunningStack) -> None:
     psql(uploads.stack, "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT 'mine' AS word")
     back_up(uploads.site, kind="basebackup")
-    with pytest.raises(Exception, match="postgres"), VolumeRestore.begin(uploads.site, source(uploads.site, "latest:basebackup")) as run:
+    with (
+        pytest.raises(OfficeOpsError, match="postgres"),
+        VolumeRestore.begin(uploads.site, source(uploads.site, "latest:basebackup")) as run,
+    ):
         fill_and_compare(run.besides)
         spoil(uploads, run.besides[0].name)
         run.swap.stop_users()

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from tests.engine.daemon import reachable
-from tests.engine.home import connect, plugin_folder
+from tests.engine.home import EngineError, connect, plugin_folder
 from tests.engine.standins import STAND_INS, outdated
 
 MARKER = "engine"
@@ -63,6 +63,7 @@ class Census:
     def __init__(self) -> None:
         self.skipped: dict[str, str] = {}  # why, by test
 
+    @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Marks what asks for the engine. Tests of one file share what they start, so they stay together unless they say otherwise."""
         for item in items:
@@ -99,6 +100,9 @@ class Census:
 
 
 def _stale(host: str) -> str:
-    with closing(connect(host)) as client:
-        missing = outdated(client)
+    try:
+        with closing(connect(host)) as client:
+            missing = outdated(client)
+    except EngineError as error:
+        return str(error)
     return f"images to be built there: {', '.join(missing)}" if missing else ""

@@ -82,12 +82,12 @@ def address(found: Inspected) -> tuple[str, str] | None:
     return next(((name, one["IPAddress"]) for name, one in sorted(networks.items()) if one["IPAddress"]), None)
 
 
-def usage(service: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Usage | None:
-    """From two samples of the same container: what `docker stats` shows, in cores instead of percent. None when it stopped meanwhile."""
+def usage(service: str, found: Mapping[str, Any]) -> Usage | None:
+    """What `docker stats` shows, in cores instead of percent. found: a sample, which has the one before it. None when it stopped meanwhile."""
     try:
-        busy = after["cpu_stats"]["cpu_usage"]["total_usage"] - before["cpu_stats"]["cpu_usage"]["total_usage"]
-        passed = (time(after["read"]) - time(before["read"])).total_seconds()
-        memory = after["memory_stats"]
+        busy = found["cpu_stats"]["cpu_usage"]["total_usage"] - found["precpu_stats"]["cpu_usage"]["total_usage"]
+        passed = (time(found["read"]) - time(found["preread"])).total_seconds()
+        memory = found["memory_stats"]
         cache = memory["stats"].get("inactive_file", memory["stats"].get("total_inactive_file", 0))  # cgroup 2, cgroup 1
         return Usage(service, max(0.0, busy / 1e9 / passed), max(0, memory["usage"] - cache))
     except (KeyError, ZeroDivisionError):

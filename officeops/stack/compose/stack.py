@@ -46,7 +46,6 @@ _PORTS = {"postgres": 5432, "redis": 6379, "ollama": 11434, "caddy": 80}
 _PGDATA = "/var/lib/postgresql/data"
 _START_S, _UP_S, _BUILD_S, _ONE_OFF_S, _STOP_S = 60.0, 180.0, 1800.0, 3600.0, 60.0
 _PULL_S = 3600.0  # the first `up` fetches images of several GB
-_SAMPLE_S = 0.25
 _LAST_WORDS = 20
 _ENGINE_FAILED = 125  # as `docker run` says of everything that is not the program's own doing
 
@@ -149,10 +148,8 @@ class ComposeStack:
         if not running:
             return []
         with ThreadPoolExecutor(len(running)) as pool:
-            before = list(pool.map(self._sample, running))
-            time.sleep(_SAMPLE_S)
-            after = list(pool.map(self._sample, running))
-        found = [containers.usage(name, *samples) for (name, _), *samples in zip(running, before, after, strict=True)]
+            samples = list(pool.map(self._sample, running))
+        found = [containers.usage(name, sample) for (name, _), sample in zip(running, samples, strict=True)]
         return _added([one for one in found if one is not None])
 
     def exec(self, service: str, argv: Sequence[str], *, environment: Mapping[str, str | SecretStr] | None = None) -> Command:
@@ -414,7 +411,7 @@ class ComposeStack:
 
     def _sample(self, service: tuple[str, str]) -> dict[str, Any]:
         with self.engine.explained():
-            return dict(self.engine.api.stats(service[1], stream=False, one_shot=True))
+            return dict(self.engine.api.stats(service[1], stream=False))  # waits for a second sample, a second later
 
     def _volumes(self) -> ComposeVolumes:
         runbook, services = self._config.runbook, self._described(self._sha())

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from officeops.config import Config
-from officeops.errors import OfficeOpsError
+from officeops.errors import OfficeOpsError, UsageError
 from officeops.runbook import Service
 from officeops.runbook.model import LocalProgram
 from officeops.stack.local.postgres import PostgresServer
@@ -28,7 +28,13 @@ class Places:
 
 
 def port_of(config: Config, service: Service) -> int:
-    """The port that the service listens on."""
+    """The port that the service listens on. Raises UsageError when it is none for this stack."""
+    if service.port is None or (service.kind == "app" and service.local is None):
+        raise UsageError(
+            "runbook.yaml has services that only run on Compose: they have no `port`, or no `local`.",
+            state="Nothing was changed.",
+            todo="Set OFFICEOPS_STACK=compose in .env, or describe them for the embedded stack (docs/runbook.md).",
+        )
     return int(getattr(config.settings, service.port.lower()))
 
 

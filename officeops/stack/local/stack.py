@@ -264,8 +264,7 @@ class LocalStack:
     def _start_healthy(self, name: str, timeout: float) -> None:
         service = self._config.runbook.services[name]
         if self._supervisor.status_of(name).state == "STOPPED":
-            assert service.port is not None
-            ports.require_free(programs.port_of(self._config, service), service.port, name)
+            ports.require_free(programs.port_of(self._config, service), str(service.port), name)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name)
         self._supervisor.start(name)
@@ -284,8 +283,7 @@ class LocalStack:
         self._supervisor.sweep()
         ours = self._supervisor.processes()
         for name, service in self._config.runbook.services.items():
-            assert service.port is not None
-            ports.require_free(programs.port_of(self._config, service), service.port, name, ours=ours)
+            ports.require_free(programs.port_of(self._config, service), str(service.port), name, ours=ours)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name, ours=ours)
 

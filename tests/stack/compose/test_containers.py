@@ -116,22 +116,24 @@ def test_the_address_is_that_of_a_network_that_has_one() -> None:
     assert containers.address(stopped) is None
 
 
-def sample(busy_s: float, at: timedelta, **memory: Any) -> dict[str, Any]:
-    """What the engine counts."""
+def sample(busy_s: float, passed: timedelta, **memory: Any) -> dict[str, Any]:
+    """What the engine counts: a second of processor time before, `busy_s` more after `passed`."""
+    before = datetime(2026, 1, 1, tzinfo=UTC)
     return {
-        "read": (datetime(2026, 1, 1, tzinfo=UTC) + at).isoformat().replace("+00:00", "Z"),
-        "cpu_stats": {"cpu_usage": {"total_usage": int(busy_s * 1e9)}},
+        "preread": before.isoformat().replace("+00:00", "Z"),
+        "read": (before + passed).isoformat().replace("+00:00", "Z"),
+        "precpu_stats": {"cpu_usage": {"total_usage": int(1e9)}},
+        "cpu_stats": {"cpu_usage": {"total_usage": int((1 + busy_s) * 1e9)}},
         "memory_stats": memory,
     }
 
 
 @pytest.mark.parametrize(("statistics", "cache"), [({"inactive_file": 30}, 30), ({"total_inactive_file": 40}, 40), ({}, 0)])
 def test_usage_is_in_cores_and_without_what_the_kernel_may_drop(statistics: dict[str, int], cache: int) -> None:
-    before, after = sample(1.0, timedelta()), sample(1.5, timedelta(seconds=0.25), usage=100, stats=statistics)
-    found = containers.usage("backend", before, after)
+    found = containers.usage("backend", sample(0.5, timedelta(seconds=0.25), usage=100, stats=statistics))
     assert found is not None
     assert (found.cpu, found.memory) == (pytest.approx(2.0), 100 - cache)
 
 
 def test_a_container_that_stopped_meanwhile_takes_nothing() -> None:
-    assert containers.usage("backend", sample(1.0, timedelta()), sample(1.0, timedelta(seconds=1))) is None
+    assert containers.usage("backend", sample(0.0, timedelta(seconds=1))) is None
