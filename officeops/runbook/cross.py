@@ -22,8 +22,11 @@ def findings(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
     """names: of all services in the file, also of those that are not in `runbook` because they have errors of their own."""
     for name, service in runbook.services.items():
         yield from _neighbours(("services", name), service, names)
-        yield from _port(("services", name, "port"), service, embedded=runbook.application.compose is None)
-        yield from _parts(("services", name), service, embedded=runbook.application.compose is None)
+        embedded = runbook.application.compose is None
+        yield from _port(("services", name, "port"), service.port, service, embedded=embedded)
+        if service.rolled:
+            yield from _port(("services", name, "green_port"), service.green_port, service, embedded=embedded)
+        yield from _parts(("services", name), service, embedded=embedded)
         if service.local is not None:
             yield from _placeholders(("services", name, "local"), service.local, (*_OWN, "port"))
     for key, program in (("migrate", runbook.application.migrate), ("seed", runbook.application.seed)):
@@ -33,6 +36,11 @@ def findings(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
     for name, volume in runbook.volumes.items():
         for position, user in enumerate(volume.services):
             yield from _service(("volumes", name, "services", position), user, names)
+    for position, smoke in enumerate(runbook.releases.smoke):
+        here = ("releases", "smoke", position, "service")
+        yield from _service(here, smoke.service, names)
+        if smoke.service in runbook.services and not runbook.services[smoke.service].rolled:
+            yield here, repr(smoke.service), "a rolled service: only such are asked directly"
     yield from _circles(runbook)
     yield from _shared_ports(runbook)
     if len(runbook.services) == len(names):
@@ -66,17 +74,17 @@ def _neighbours(here: Location, service: Service, names: Collection[str]) -> Ite
         yield from _service((*here, "depends_on", position), other, names)
 
 
-def _port(here: Location, service: Service, *, embedded: bool) -> Iterator[Finding]:
+def _port(here: Location, port: str | None, service: Service, *, embedded: bool) -> Iterator[Finding]:
     """embedded: the application has no other stack to run on."""
-    if service.port is None:
+    if port is None:
         if embedded and service.kind != "other":
             yield here, "nothing", "a value"
-    elif service.port not in _SERVICE_PORTS:
+    elif port not in _SERVICE_PORTS:
         allowed = f"one of {', '.join(_SERVICE_PORTS)}"
-        taken = service.port.lower() in _OTHERS  # spelt right, but not for services
-        yield here, repr(service.port), allowed if taken else nearest(service.port.upper(), _SERVICE_PORTS, allowed)
-    elif service.kind == "postgres" and service.port != "POSTGRES_PORT":
-        yield here, repr(service.port), "POSTGRES_PORT, where backups look for it"
+        taken = port.lower() in _OTHERS  # spelt right, but not for services
+        yield here, repr(port), allowed if taken else nearest(port.upper(), _SERVICE_PORTS, allowed)
+    elif service.kind == "postgres" and port != "POSTGRES_PORT":
+        yield here, repr(port), "POSTGRES_PORT, where backups look for it"
 
 
 def _parts(here: Location, service: Service, *, embedded: bool) -> Iterator[Finding]:
@@ -86,9 +94,15 @@ def _parts(here: Location, service: Service, *, embedded: bool) -> Iterator[Find
             yield (*here, "health"), "nothing", "how an app is asked whether it is ready"
         if service.local is None and embedded:
             yield (*here, "local"), "nothing", "how an app runs"
+        if service.rolled and service.container_port is None and not embedded:
+            yield (*here, "container_port"), "nothing", "the port at which a new release is asked before it gets requests"
+        if service.green_port is not None and not service.rolled:
+            yield (*here, "green_port"), "a port for a second colour", "none: it has one colour (`rolled: true` gives it two)"
         return
     if service.kind == "other" and embedded:
         yield (*here, "kind"), "other", "what the embedded stack can run, or application.compose"
+    if service.rolled:
+        yield (*here, "rolled"), f"true for a service of kind {service.kind}", "true for apps only"
     if service.container_port is not None:
         yield (*here, "container_port"), f"a port for a service of kind {service.kind}", "none: it listens on its own"
     if service.health is not None:
@@ -133,8 +147,9 @@ def _circles(runbook: Runbook) -> Iterator[Finding]:
 def _shared_ports(runbook: Runbook) -> Iterator[Finding]:
     having: dict[str, str] = {}
     for name, service in runbook.services.items():
-        if service.port is not None and having.setdefault(service.port, name) != name:
-            yield ("services", name, "port"), f"{service.port}, which {having[service.port]} has", "a port of its own"
+        for key, port in (("port", service.port), ("green_port", service.green_port)):
+            if port is not None and having.setdefault(port, f"{name}.{key}") != f"{name}.{key}":
+                yield ("services", name, key), f"{port}, which {having[port].removesuffix('.port')} has", "a port of its own"
 
 
 def _numbers(runbook: Runbook) -> Iterator[Finding]:

@@ -90,6 +90,14 @@ class Service(Part):
         description="Port that an app listens on in its container; without one only the container's healthcheck is asked",
     )
 
+    rolled: Switch = Field(
+        False,
+        description="Released without an interruption, in two colours behind Caddy's gates: on Compose the services NAME-blue and NAME-green",
+    )
+    green_port: str | None = Field(
+        None, description="Key of .env with the port of its second colour; a rolled app needs it on the embedded stack"
+    )
+
 
 class Volume(Part):
     """What services keep outside the database's rows: a named volume of the Compose stack, a folder on the embedded one."""
@@ -106,6 +114,46 @@ class Application(Part):
     migrate: LocalProgram | None = Field(None, description="Brings the database's schema to the release's revision")
     seed: LocalProgram | None = Field(None, description="Fills an empty database with a demonstration's data; may be run again")
     compose: ComposeApplication | None = Field(None, description="How a release runs on the Compose stack")
+    migrations: Inside | None = Field(
+        None, description="Folder of Alembic's revisions, inside the release; read, never run, to plan a deploy"
+    )
+    env_example: Inside | None = Field(None, description="File that names the keys of .env which a release needs, inside the release")
+    caddyfile: Inside = Field("caddy/Caddyfile", description="The front door's configuration, inside the release")
+
+
+class Smoke(Part):
+    """A request that a new release must answer before it gets any other."""
+
+    service: Name = Field(description="The rolled service that is asked, directly")
+    path: str = Field(pattern=r"^/[!-~]*$", description="What is asked for, by GET")
+    status: Count = Field(200, ge=100, le=599, description="The status that it must answer with")
+    contains: str = Field("", description="Text that must be in the answer")
+
+
+class Releases(Part):
+    """The chapter on releases: how one takes over from another."""
+
+    keep: Count = Field(5, ge=2, description="Releases that stay on the host, so that one can go back without building")
+    ready_checks: Count = Field(3, ge=1, description="Checks in a row that every service of the new release must pass")
+    ready_seconds: Amount = Field(120, gt=0, description="A release that is not ready after this long is given up")
+    smoke: tuple[Smoke, ...] = Field((), description="Asked of the new release before it gets requests")
+    version_path: str | None = Field(
+        None, description="Path behind the front door that answers with JSON whose `release` is the sha that runs, such as /version"
+    )
+    metrics_path: str | None = Field(
+        None,
+        description="Path of a rolled service's Prometheus metrics (http_requests_total, http_errors_total, http_request_seconds), watched in the bake",
+    )
+    bake_seconds: Amount = Field(60, ge=0, description="How long the old release stays up, so that going back is instant")
+    max_error_rate: Amount = Field(
+        0.05, gt=0, le=1, description="Share of failed requests in the bake above which the old release gets them again"
+    )
+    max_p95_seconds: Amount = Field(5.0, gt=0, description="95th percentile of the response time in the bake, likewise")
+    min_requests: Count = Field(20, ge=1, description="Fewer requests than this prove nothing")
+    stream_seconds: Amount = Field(300, gt=0, description="How long requests of the old release may take to end after the switch")
+    lock_timeout_ms: Count = Field(2000, ge=1, description="How long a migration waits for a lock before it gives up and tries again")
+    backup_max_age_hours: Amount = Field(26, gt=0, description="A deploy needs a verified backup that is not older")
+    disk_free_bytes: Count = Field(2_000_000_000, ge=0, description="Room that must be left on the disk")
 
 
 class Query(Part):
@@ -160,9 +208,14 @@ class Runbook(Part):
         min_length=1, description="What runs, by name; exactly one of kind postgres and one of kind caddy"
     )
     volumes: dict[Name, Volume] = Field({}, description="What is kept outside the database's rows, by name")
+    releases: Releases = Field(Releases(), description="How one release takes over from another")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
     contacts: tuple[Contact, ...] = Field((), description="Who is told")
+
+    def rolled(self) -> tuple[str, ...]:
+        """Names of the services that have two colours."""
+        return tuple(name for name, service in self.services.items() if service.rolled)
 
     def writers(self) -> tuple[str, ...]:
         """Names of the services that write to the database."""

@@ -72,7 +72,9 @@ class Settings(BaseModel):
     redis_port: Port = Field(16379, description="Redis, on loopback only")
     ollama_port: Port = Field(21434, description="Ollama, on loopback only")
     backend_port: Port = Field(18000, description="The application's backend, behind Caddy")
+    backend_green_port: Port = Field(18001, description="The backend's second colour, while a release takes over from another")
     frontend_port: Port = Field(18080, description="The application's pages, behind Caddy")
+    frontend_green_port: Port = Field(18081, description="The second colour of the pages")
     prefect_port: Port = Field(14200, description="The Prefect server: UI and API")
     prefect_postgres_port: Port = Field(15433, description="Prefect's own database, on loopback only")
 

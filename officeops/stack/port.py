@@ -6,7 +6,7 @@ These comments are the specification; `tests/stack/test_conformance.py` holds th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -17,12 +17,20 @@ from officeops.process import Command
 
 State = Literal["running", "starting", "stopping", "stopped", "restarting", "failed"]
 Health = Literal["healthy", "unhealthy", "starting", "unknown"]
+Colour = Literal["blue", "green"]
+COLOURS: tuple[Colour, Colour] = ("blue", "green")
+
+
+def other(colour: Colour) -> Colour:
+    """The one that a release goes to while this one serves."""
+    return "green" if colour == "blue" else "blue"
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
     """One service now. `restarts`: times it came back by itself since it was last started on purpose.
-    `release`: sha of the release an app runs, None for the others. `detail`: why, when it is not well."""
+    `release`: sha of the release an app runs, None for the others. `detail`: why, when it is not well.
+    `colour`: of a rolled service, which of its two this is."""
 
     name: str
     state: State
@@ -31,22 +39,28 @@ class ServiceStatus:
     release: str | None
     started_at: datetime | None
     detail: str = ""
+    colour: Colour | None = None
 
 
 @dataclass(frozen=True)
 class Release:
-    """A built release. `sha`: full git commit."""
+    """A built release. `sha`: full git commit. `settings`: values of the keys of .env that belong to the release, by the names of their
+    fields, where it runs with others than today's."""
 
     sha: str
     built_at: datetime
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """The release that runs, or ran last. `at`: when it took over from another one."""
+    """The release that takes requests, or took them last. `at`: when it took over from another one. `colour`: in which its rolled services
+    run. `settings`: as for Release."""
 
     sha: str
     at: datetime
+    colour: Colour = "blue"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,8 @@ class Volume:
 class Stack(Protocol):
     """Services are named as in runbook.yaml; an unknown name raises UsageError. Control-plane services (Prefect) are never among them.
 
-    Verbs are idempotent: starting what runs and stopping what is stopped are no errors.
+    A rolled service (`rolled` in the runbook) has two colours, of which one takes requests. Under its own name it is the one that takes
+    them; `stop` stops both. Verbs are idempotent: starting what runs and stopping what is stopped are no errors.
     """
 
     @property
@@ -103,8 +118,10 @@ class Stack(Protocol):
         ...
 
     def up(self, release: Release) -> None:
-        """Everything running and healthy on `release`, in order of dependency, schema migrated. Waits; reports progress; raises
-        OfficeOpsError naming the service, its last log lines and the remedy (a port taken: the port and who holds it)."""
+        """Everything running and healthy on `release`, in order of dependency, schema migrated; rolled services in the deployed colour,
+        whose gate is open, the other colour gone. Waits; reports progress; raises OfficeOpsError naming the service, its last log lines
+        and the remedy (a port taken: the port and who holds it). Another release than the one that runs takes its place with an
+        interruption: `deploy` does it without."""
         ...
 
     def down(self) -> None:
@@ -137,8 +154,79 @@ class Stack(Protocol):
 
     def restart(self, service: str, *, timeout: float = 60) -> None: ...
 
-    def logs(self, service: str, *, since: datetime | None = None, tail: int | None = None) -> Iterator[LogLine]:
-        """Oldest first, rotated files included, up to now."""
+    def launch(self, release: Release, colour: Colour) -> None:
+        """The rolled services of `release` are started in `colour`, with the release's settings and today's other ones; what ran in that
+        colour is gone first. Nothing else is touched, and nothing is waited for: ask `instances`. The gates stay as they are."""
+        ...
+
+    def retire(self, colour: Colour) -> None:
+        """The rolled services of `colour` asked to stop, all at once, given their grace, ended and removed. The gates stay as they are."""
+        ...
+
+    def instances(self, colour: Colour) -> list[ServiceStatus]:
+        """The rolled services in that colour under their own names, in the runbook's order, health asked now, in at most 3 s. One that
+        was never started or has been retired is stopped."""
+        ...
+
+    def endpoint(self, service: str, colour: Colour) -> str:
+        """Where this process reaches a rolled service of that colour directly, past the front door: `http://HOST:PORT`. Raises
+        OfficeOpsError when it does not run."""
+        ...
+
+    def front_door(self) -> str:
+        """Where this process reaches Caddy: `http://HOST:PORT`."""
+        ...
+
+    def in_flight(self, colour: Colour) -> int:
+        """Requests that the front door has on their way to the rolled services of that colour, by Caddy's own count. Raises
+        OfficeOpsError when Caddy does not answer."""
+        ...
+
+    @property
+    def gate_folder(self) -> Path:
+        """Where the front door looks for `blue.drain` and `green.drain` on each request."""
+        ...
+
+    def record(self, deployed: Deployed) -> None:
+        """Writes down which release takes requests, and in which colour; durable when it returns."""
+        ...
+
+    def folder(self, release: Release) -> Path:
+        """Where the files of the release's commit stand on this host, to be read."""
+        ...
+
+    def artifact(self, release: Release) -> dict[str, str]:
+        """What the release was built to, by service: the id of its image; on the embedded stack its folder and virtualenv. Raises
+        OfficeOpsError when it is not there (any more)."""
+        ...
+
+    def built(self) -> list[Release]:
+        """The releases that are built on this host, newest first."""
+        ...
+
+    def discard(self, sha: str) -> None:
+        """What was built for a release is gone, but for what others use too. Refused (RefusedError) while it runs."""
+        ...
+
+    def validate(self, release: Release) -> list[str]:
+        """What is wrong with the release's own configuration (Compose file, Caddyfile), for people; nothing is started or changed."""
+        ...
+
+    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
+        """The release's migration program with other arguments: runbook.yaml has its command for `upgrade head`, whose last two are
+        replaced. With its environment, against the application's database. Raises UsageError when the runbook has none of that form."""
+        ...
+
+    def logs(
+        self,
+        service: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tail: int | None = None,
+        colour: Colour | None = None,
+    ) -> Iterator[LogLine]:
+        """Oldest first, rotated files included, up to now. Of a rolled service those of the colour that takes requests, or of `colour`."""
         ...
 
     def usage(self) -> list[Usage]:
