@@ -360,9 +360,22 @@ def reconcile(site: Site) -> list[str]:
     return done
 
 
-def put_in_order(site: Site) -> None:
-    """As above, for `officeops.order`."""
-    reconcile(site)
+def bring_up(site: Site, release: Release) -> list[str]:
+    """Everything runs on `release`. What a killed run left is put in order on the way; returns what of it could not be, for people.
+
+    The release that took requests last is simply started again, with the settings that it ran with; another one takes its place as a first
+    release does, with an interruption."""
+    from officeops.order import put_in_order as put_everything_in_order
+
+    old = site.stack.deployed()
+    if old is not None and (old.sha == release.sha or site.ledger.operations(KIND)):
+        site.stack.up(Release(old.sha, old.at, old.settings))
+    troubles = put_everything_in_order(site) if old else []
+    if old is None or old.sha != release.sha:
+        with Rollout.begin(site, release, kind="initial", strategy="recreate", why="officeops up") as rollout:
+            rollout.up()
+            rollout.finish()
+    return troubles
 
 
 def _record_of(site: Site, deployed: Deployed) -> str:
