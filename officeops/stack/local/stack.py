@@ -82,7 +82,7 @@ class LocalStack:
                 name: pool.submit(self._start_healthy, name, _START_S) for name in services if not self._waits(name) and name != database
             }
             migrated.result()
-            releases.record_deployed(self._home, release.sha)
+            releases.record(self._home, releases.taken_over(self.deployed(), release, "blue", datetime.now(UTC)))
             for future in begun.values():
                 future.result()
                 meter.add()
