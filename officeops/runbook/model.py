@@ -189,10 +189,13 @@ class Backups(Part):
     level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
+Role = Literal["system_administrator", "database_administrator", "development_lead"]
+
+
 class Contact(Part):
     """Who is told what."""
 
-    role: Literal["system_administrator", "database_administrator", "development_lead"] = Field(description="What the person answers for")
+    role: Role = Field(description="What the person answers for")
     name: str = Field(description="Who it is")
     contact: str = Field("", description="Telephone, address or channel, for people to read")
 
@@ -212,6 +215,7 @@ class Runbook(Part):
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
     contacts: tuple[Contact, ...] = Field((), description="Who is told")
+    advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 
     def rolled(self) -> tuple[str, ...]:
         """Names of the services that have two colours."""
