@@ -84,13 +84,11 @@ def find(site: Site, wanted: str = PREVIOUS) -> ReleaseRecord:
     deployed = site.stack.deployed()
     running = deployed.sha if deployed else None
     known = retained(site)
-    if wanted == PREVIOUS:
-        fitting = [record for record in known if record.sha != running][:1]
-    else:
-        fitting = [record for record in known if record.sha.startswith(wanted.lower())]
+    others = [record for record in known if record.sha != running]
+    fitting = others[:1] if wanted == PREVIOUS else [record for record in known if record.sha.startswith(wanted.lower())]
     if len(fitting) == 1:
         return fitting[0]
-    names = ", ".join(record.sha[:10] for record in known if record.sha != running) or "none"
+    names = ", ".join(record.sha[:10] for record in others) or "none"
     raise UsageError(
         f"There is no release {wanted!r} to go back to." if not fitting else f"{wanted!r} is the beginning of several releases.",
         state=f"Nothing was changed. Releases on this host beside the one that runs: {names}.",
