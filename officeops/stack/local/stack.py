@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from officeops import files
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.gate import Gate
 from officeops.postgres import tools
@@ -180,6 +182,18 @@ class LocalStack:
             done = run(command, timeout=_VALIDATE_S, ok=range(256))
         return [line for line in done.stderr.splitlines() if '"level":"info"' not in line] if done.status else []
 
+    def proxy_digest(self) -> str | None:
+        file = programs.front_door(self._config)
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+
+    def reload_proxy(self, release: Release) -> None:
+        place, wanted = programs.front_door(self._config), self._caddyfile(release)
+        environment = programs.caddy_environment(self._config, place.parent)
+        address = f"127.0.0.1:{self._config.settings.caddy_admin_port}"
+        argv = (str(programs.caddy()), "reload", "--config", str(wanted), "--adapter", "caddyfile", "--address", address)
+        run(Command(argv, environment), timeout=_VALIDATE_S)  # refused: what runs goes on as it is
+        files.replace(place, wanted.read_bytes())
+
     def migration(self, release: Release, arguments: Sequence[str]) -> Command:
         local = self._config.runbook.application.migrate
         given = local.model_copy(update={"command": releases.with_arguments(local.command if local else (), arguments)}) if local else None
@@ -325,10 +339,7 @@ class LocalStack:
             for name, service in self._config.runbook.services.items():
                 if service.kind == "caddy":
                     self._supervisor.stop(name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_suffix(".new")
-        temporary.write_bytes(text)
-        temporary.rename(place)
+        files.replace(place, text)
 
     def _caddyfile(self, release: Release) -> Path:
         return self.folder(release) / self._config.runbook.application.caddyfile
