@@ -34,7 +34,7 @@ ODD = {
     "JWT_SECRET_KEY": 'a "key" of {many} odd % characters: $PATH, \\\\, ‘日本語’, {} and %(here)s',
     "DEMO_PASSWORD": "{jwt_secret_key} ' \" \\ %s $$ 合言葉",
 }
-APPLICATION = ("backend", "frontend", "caddy", "docker-compose.yml")
+APPLICATION = ("backend", "frontend", "caddy", "docker-compose.yml", ".env.example")
 
 
 @dataclass
