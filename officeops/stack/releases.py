@@ -32,7 +32,11 @@ class Commits:
         folder = self.path(sha)
         if not folder.exists():
             self._export(sha, folder)
-        return Release(sha, datetime.fromtimestamp(folder.stat().st_mtime, UTC))
+        return self.found(sha)
+
+    def found(self, sha: str) -> Release:
+        """One that was exported."""
+        return Release(sha, datetime.fromtimestamp(self.path(sha).stat().st_mtime, UTC))
 
     def uncommitted(self) -> int:
         """How many files of the working tree differ from the last commit."""
