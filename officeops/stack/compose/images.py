@@ -15,7 +15,7 @@ from officeops.stack.port import Release
 from officeops.stack.releases import Commits
 
 _BUILD_S = 1800.0
-_SHA = re.compile(r"[0-9a-f]{40}")
+_SHA = re.compile(r"[0-9a-f]{40,64}")
 
 
 class Images:
@@ -45,7 +45,7 @@ class Images:
             )
         return {service: image for service, image in found.items() if image is not None}
 
-    def is_built(self, release: Release) -> bool:
+    def _is_built(self, release: Release) -> bool:
         """Whether every image is there."""
         try:
             return all(self._found(release).values())
@@ -57,15 +57,16 @@ class Images:
     def built(self) -> list[Release]:
         """Those whose files and images are all there, newest first."""
         folder = self._commits.path("0").parent
-        names = [one.name for one in folder.iterdir() if _SHA.fullmatch(one.name)] if folder.exists() else []
-        return sorted(filter(self.is_built, map(self._commits.export, names)), key=lambda one: one.built_at, reverse=True)
+        found = [self._commits.found(path.name) for path in folder.glob("*") if _SHA.fullmatch(path.name)]
+        return sorted(filter(self._is_built, found), key=lambda release: release.built_at, reverse=True)
 
     def discard(self, sha: str) -> None:
         """Its images have no name any more, and are gone where no other release has the same; then its files. Raises RefusedError when a
         container is of one of them."""
-        if not self._commits.path(sha).exists():
+        folder = self._commits.path(sha)
+        if not folder.exists():
             return
-        release = self._commits.export(sha)
+        release = self._commits.found(sha)
         images = [image for _, image in self._projects.built_images(release).values()]
         if users := [one["Names"][0].lstrip("/") for one in self._engine.containers({}) if one["Image"] in images]:
             raise RefusedError(
@@ -75,7 +76,10 @@ class Images:
             )
         for image in images:
             self._engine.remove_image(image)
-        shutil.rmtree(self._commits.path(sha))
+        gone = folder.with_name(f"{sha}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)  # a folder of that name is a whole one
+        shutil.rmtree(gone)
 
     def _found(self, release: Release) -> dict[str, str | None]:
         return {service: self._engine.image(image) for service, (_, image) in self._projects.built_images(release).items()}

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from officeops.errors import OfficeOpsError
+from officeops.errors import OfficeOpsError, TransientError, UsageError
 from officeops.stack import upstreams
 from officeops.stack.compose import commands, names
 from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, SERVICE, Engine
+from officeops.stack.compose.images import Images
 from officeops.stack.compose.projects import Projects
 from officeops.stack.compose.running import PORTS, Running
 from officeops.stack.port import Colour, Release
@@ -25,12 +26,15 @@ _UPSTREAMS = "http://127.0.0.1:2019/reverse_proxy/upstreams"  # Caddy's admin AP
 class Rolling:
     """Of one stack."""
 
-    def __init__(self, config: Config, engine: Engine, projects: Projects, running: Running) -> None:
-        self._runbook, self._engine, self._projects, self._running = config.runbook, engine, projects, running
+    def __init__(self, config: Config, engine: Engine, projects: Projects, images: Images, running: Running) -> None:
+        self._runbook, self._engine = config.runbook, engine
+        self._projects, self._images, self._running = projects, images, running
 
     def launch(self, release: Release, colour: Colour) -> None:
         """Starts a release in a colour, where nothing of an earlier one is left."""
-        self._projects.described(release)  # a file that is wrong is told before anything ends
+        self._images.ids(release)  # what is missing, or a file that is wrong, is told before anything ends
+        if not self._running.all(running_only=True):
+            raise OfficeOpsError("The stack is not running.", state="Nothing was started.", todo="Start it with `officeops up`.")
         self.retire(colour)
         if started := names.in_colour(self._runbook, colour):
             project = self._projects.of(release.sha, release.settings)
@@ -48,6 +52,9 @@ class Rolling:
 
     def endpoint(self, service: str, colour: Colour) -> str:
         """Where an instance is asked directly."""
+        rolled = self._runbook.rolled()
+        if service not in rolled:
+            raise UsageError(f"There is no rolled service {service!r}.", todo=f"The runbook has {', '.join(rolled) or 'none'}.")
         _, address = self._running.address(service, colour)
         return f"http://{address}:{self._runbook.services[service].container_port}"
 
@@ -77,7 +84,7 @@ class Rolling:
             said = self._engine.inside(ids[0], ["wget", "-q", "-T", "5", "-O", "-", _UPSTREAMS])
             return upstreams.in_flight(said, addresses)
         except (OfficeOpsError, ValueError, KeyError, TypeError) as error:
-            raise OfficeOpsError(
+            raise TransientError(
                 f"Caddy does not say which requests are on their way: {error}",
                 state="Nothing was changed.",
                 todo=f"See `officeops logs {self.caddy}`; its admin API is at {_UPSTREAMS} in the container, for which wget is needed there.",

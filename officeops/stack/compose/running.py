@@ -104,9 +104,10 @@ class Running:
         return logs.merged(self._engine, service, self.of(service, colour), since=since, until=until, tail=tail)
 
     def usage(self) -> list[Usage]:
-        """What each running service takes, with all its containers."""
-        colour, running = self._serving(), self.all(running_only=True)
-        asked = [(name, one) for name in self._runbook.services for one in running.get(names.named(self._runbook, name, colour), [])]
+        """What each running service takes, with all its containers, both colours' among them."""
+        running = self.all(running_only=True)
+        services = [(service, name) for service in self._runbook.services for name in names.all_of(self._runbook, service)]
+        asked = [(service, one) for service, name in services for one in running.get(name, [])]
         if not asked:
             return []
         with ThreadPoolExecutor(len(asked)) as pool:

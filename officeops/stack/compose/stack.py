@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from officeops.errors import OfficeOpsError, UsageError
+from officeops.errors import OfficeOpsError, RefusedError, UsageError
+from officeops.gate import Gate
 from officeops.process import Command
 from officeops.settings.model import PORTS
 from officeops.stack import releases
@@ -53,7 +54,7 @@ class ComposeStack:
         self._running = Running(config, self.engine, self._colour)
         self._images = Images(self.engine, self._projects, self._commits)
         self._one_offs = OneOffs(config, self.engine, self._projects)
-        self._rolling = Rolling(config, self.engine, self._projects, self._running)
+        self._rolling = Rolling(config, self.engine, self._projects, self._images, self._running)
         self._clients = Clients(config, self.engine, self._running)
 
     @property
@@ -80,6 +81,9 @@ class ComposeStack:
         return self._images.built()
 
     def discard(self, sha: str) -> None:
+        deployed = self.deployed()
+        if deployed is not None and deployed.sha == sha:
+            raise RefusedError(f"The release {sha[:10]} is the deployed one.", state="It was left as it is.")
         self._images.discard(sha)
 
     def validate(self, release: Release) -> list[str]:
@@ -152,7 +156,7 @@ class ComposeStack:
             raise OfficeOpsError("The stack is not running.", todo="Start it with `officeops up`.")
         else:
             release = self._projects.running()
-            self._make_gate_folder()
+            Gate(self).prepare(self._colour())
             alone = commands.up([names.named(self._runbook, service, self._colour())], alone=True)
             self.engine.run(self._projects.of(release.sha, release.settings).command(*alone), timeout=_PULL_S)
         self._running.wait([service], timeout)
@@ -198,7 +202,6 @@ class ComposeStack:
         return self._running.instances(colour)
 
     def endpoint(self, service: str, colour: Colour) -> str:
-        self._require(service)
         return self._rolling.endpoint(service, colour)
 
     def front_door(self) -> str:
@@ -267,15 +270,11 @@ class ComposeStack:
         return deployed.colour if deployed else "blue"
 
     def _make_gate(self, colour: Colour) -> None:
-        self._make_gate_folder()
-        if self._runbook.rolled():
-            (self.gate_folder / f"{colour}.drain").unlink(missing_ok=True)
-            (self.gate_folder / f"{other(colour)}.drain").touch()
-
-    def _make_gate_folder(self) -> None:
-        """Before Caddy's container: the engine would make it, for root. Caddy's account must be able to look into it."""
-        self.gate_folder.mkdir(parents=True, exist_ok=True)
-        self.gate_folder.chmod(0o755)
+        """Before Caddy's container, or the engine would make the folder, for root."""
+        gate = Gate(self)
+        gate.prepare(colour)
+        gate.open(colour)
+        gate.shut(other(colour))
 
     def _bring_up(self, release: Release, services: list[str], *, wait_for: list[str]) -> None:
         """services: as Compose calls them."""
