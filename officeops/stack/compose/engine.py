@@ -143,7 +143,7 @@ class Engine:
             said = bytes(self.api.exec_start(made["Id"])).decode(errors="replace").strip()
             status = int(self.api.exec_inspect(made["Id"])["ExitCode"])
         if status:
-            raise OfficeOpsError(f"{argv[0]} failed with status {status}: {said or 'it said nothing'}.")
+            raise OfficeOpsError(f"{' '.join(argv)} failed with status {status}: {said or 'it said nothing'}.")
         return said
 
     def stop(self, containers: Sequence[str], grace_s: int) -> None:

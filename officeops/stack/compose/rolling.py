@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from officeops.errors import OfficeOpsError, TransientError, UsageError
-from officeops.stack import upstreams
+from officeops.stack import caddy
 from officeops.stack.compose import commands, names
 from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, SERVICE, Engine
 from officeops.stack.compose.images import Images
@@ -81,8 +81,8 @@ class Rolling:
         try:
             if not ids:
                 raise OfficeOpsError("it is not running")
-            said = self._engine.inside(ids[0], ["wget", "-q", "-T", "5", "-O", "-", _UPSTREAMS])
-            return upstreams.in_flight(said, addresses)
+            said = self._engine.inside(ids[0], ["timeout", "5", "wget", "-q", "-O", "-", _UPSTREAMS])
+            return caddy.in_flight(said, addresses)
         except (OfficeOpsError, ValueError, KeyError, TypeError) as error:
             raise TransientError(
                 f"Caddy does not say which requests are on their way: {error}",

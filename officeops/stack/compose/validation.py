@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from officeops.errors import OfficeOpsError
 from officeops.process import CommandError
+from officeops.stack import caddy
 from officeops.stack.compose import commands
 from officeops.stack.compose.engine import Engine, EngineDownError
 from officeops.stack.compose.projects import Described, Projects
@@ -35,12 +36,12 @@ class Validation:
         except OfficeOpsError as error:
             return [error.what]
         file = folder / self._runbook.application.caddyfile
-        caddy = next(name for name, service in self._runbook.services.items() if service.kind == "caddy")
-        return self._caddy(described[caddy], self._projects.image(caddy, described[caddy]), file)
+        front_door = next(name for name, service in self._runbook.services.items() if service.kind == "caddy")
+        return self._caddy(described[front_door], self._projects.image(front_door, described[front_door]), file)
 
     def _caddy(self, described: Described, image: str, file: Path) -> list[str]:
         if not file.is_file():
-            return [f"There is no {self._runbook.application.caddyfile} in the release."] if self._runbook.rolled() else []
+            return [f"The release has no {self._runbook.application.caddyfile}."] if self._runbook.rolled() else []
         if not self._engine.has_image(image):
             return [f"The Caddyfile could not be checked: the image {image} is not on this host (`docker pull {image}`)."]
         # What Caddy keeps goes to the container's own /tmp; `config` writes dollars so that they can be read again.
@@ -54,10 +55,5 @@ class Validation:
         try:
             self._engine.run(self._engine.ended_with_us(container.command("caddy", arguments, environment)), timeout=_VALIDATE_S)
         except CommandError as error:
-            return [f"{self._runbook.application.caddyfile}: {_last_line(error.stderr) or error.what}"]
+            return caddy.complaints(error.stderr)
         return []
-
-
-def _last_line(said: str) -> str:
-    lines = said.strip().splitlines()
-    return lines[-1].removeprefix("Error: ") if lines else ""
