@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PROJECT, SERVICE, COMPOSE_ONE_OFF = "com.docker.compose.project", "com.docker.compose.service", "com.docker.compose.oneoff"
 _ANSWER_S = 60
-_ENGINE_FAILED = 125  # as `docker run` says of everything that is not the program's own doing
+ENGINE_FAILED = 125  # as `docker run` says of everything that is not the program's own doing
 _DOWN = re.compile(r"cannot connect to the docker daemon|error during connect|is the docker daemon running", re.IGNORECASE)
 _PORT = re.compile(
     r"[Bb]ind for \S*?:(\d+) failed: port is already allocated"
@@ -198,7 +198,7 @@ class Engine:
         address = self.address
 
         def explain(status: int, said: str) -> OfficeOpsError | None:
-            return explanation(said, address) if status == _ENGINE_FAILED else None
+            return explanation(said, address) if status == ENGINE_FAILED else None
 
         return replace(command, env={**command.env, "DOCKER_HOST": address}, explain=explain)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from officeops.errors import OfficeOpsError
-from officeops.process import CommandError
+from officeops.process import run
 from officeops.stack import caddy
 from officeops.stack.compose import commands
-from officeops.stack.compose.engine import Engine, EngineDownError
+from officeops.stack.compose.engine import ENGINE_FAILED, Engine, EngineDownError
 from officeops.stack.compose.projects import Described, Projects
 from officeops.stack.port import Release
 
@@ -52,8 +52,6 @@ class Validation:
             (commands.bind(file.parent),), ("NET_BIND_SERVICE",),  # the image's program does not start where it cannot have it
         )  # fmt: skip
         arguments = ["validate", "--adapter", "caddyfile", "--config", str(file)]
-        try:
-            self._engine.run(self._engine.ended_with_us(container.command("caddy", arguments, environment)), timeout=_VALIDATE_S)
-        except CommandError as error:
-            return caddy.complaints(error.stderr)
-        return []
+        command = self._engine.ended_with_us(container.command("caddy", arguments, environment))
+        done = run(command, timeout=_VALIDATE_S, ok=range(ENGINE_FAILED))
+        return caddy.complaints(done.stderr) if done.status else []
