@@ -21,6 +21,7 @@ from officeops.settings.model import PORTS
 from officeops.site import Site, open_site
 from officeops.stack.compose import engine as docker_engine
 from officeops.stack.compose.commands import STACK
+from officeops.stack.compose.names import named
 from officeops.stack.local.programs import name_of
 from officeops.stack.local.supervisor import Supervisor
 from officeops.stack.port import Release, ServiceStatus, Stack
@@ -167,8 +168,9 @@ def running_compose(repository: Path, engine: Engine) -> Iterator[RunningStack]:
 
 def pid_in_container(site: Site, service: str) -> int:
     """The first process of a service's container, as this host numbers it."""
-    docker = docker_engine.Engine()
-    (one,) = docker.containers({docker_engine.PROJECT: site.name, docker_engine.SERVICE: service}, running_only=True)
+    docker, deployed = docker_engine.Engine(), site.stack.deployed()
+    name = named(site.config.runbook, service, deployed.colour if deployed else "blue")
+    (one,) = docker.containers({docker_engine.PROJECT: site.name, docker_engine.SERVICE: name}, running_only=True)
     found = docker.inspect(one["Id"])
     assert found is not None
     return int(found["State"]["Pid"])
