@@ -117,12 +117,12 @@ def test_what_a_downgrade_drops_is_read_from_its_sql() -> None:
     )  # fmt: skip
 
 
-def test_the_sql_of_the_real_backend_is_linted_as_it_is_printed(office: MigratingStack) -> None:
+def test_the_sql_of_the_real_backend_is_linted_as_it_is_printed(migrating: MigratingStack) -> None:
     bad = Written("x1", "CREATE INDEX ix ON users (display_name)")
-    release = office.release("a", Written("x0", "ALTER TABLE users ADD COLUMN mail text"), bad)
-    chain = read_chain(office.folder(release) / "backend" / "alembic" / "versions")
-    assert [one.findings for one in pending(office, release, None, chain.revisions)] == [()] * len(chain.revisions)  # type: ignore[arg-type]
-    found = pending(office, release, HEAD, chain.after(HEAD))  # type: ignore[arg-type]
+    release = migrating.release("a", Written("x0", "ALTER TABLE users ADD COLUMN mail text"), bad)
+    chain = read_chain(migrating.folder(release) / "backend" / "alembic" / "versions")
+    assert [one.findings for one in pending(migrating, release, None, chain.revisions)] == [()] * len(chain.revisions)  # type: ignore[arg-type]
+    found = pending(migrating, release, HEAD, chain.after(HEAD))  # type: ignore[arg-type]
     assert [one.revision.id for one in found] == ["x0", "x1"]
     assert [(finding.revision, finding.rule) for one in found for finding in one.findings] == [("x1", "require-concurrent-index-creation")]
     assert "ADD COLUMN mail" in str(found[0].sql)

@@ -33,8 +33,8 @@ HASTY = Limits(timeout=60, pauses=(0.1, 0.2, 0.5, 1, 2))
 
 
 @pytest.fixture
-def site(folder: Any, postgres: Any, database: str, office: MigratingStack) -> Site:
-    return with_stack(make_site(folder, postgres, database, RUNBOOK), office)
+def site(folder: Any, postgres: Any, database: str, migrating: MigratingStack) -> Site:
+    return with_stack(make_site(folder, postgres, database, RUNBOOK), migrating)
 
 
 @pytest.fixture
@@ -73,22 +73,22 @@ def ids(things: Any) -> list[str]:
 
 
 @contextmanager
-def holding(office: MigratingStack, table: str) -> Iterator[Callable[[], None]]:
+def holding(migrating: MigratingStack, table: str) -> Iterator[Callable[[], None]]:
     """A transaction that has the table for itself. Gives what ends it."""
-    with connected(office.address, application="somebody", autocommit=False) as connection:
+    with connected(migrating.address, application="somebody", autocommit=False) as connection:
         connection.execute(f"LOCK TABLE public.{table} IN ACCESS EXCLUSIVE MODE".encode())
         yield connection.rollback
 
 
-def migrating(run_sql: Sql) -> list[object]:
+def sessions(run_sql: Sql) -> list[object]:
     return [row[0] for row in run_sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'officeops migration'")]
 
 
 # Plans
 
 
-def test_a_new_database_takes_everything_contract_revisions_too(office: MigratingStack, schema: Schema, run_sql: Sql) -> None:
-    release = office.release("a", MAIL, NO_ROOMS, PHONE)
+def test_a_new_database_takes_everything_contract_revisions_too(migrating: MigratingStack, schema: Schema, run_sql: Sql) -> None:
+    release = migrating.release("a", MAIL, NO_ROOMS, PHONE)
     plan = schema.plan(release)
     assert (plan.current, plan.target, plan.contract) == (None, "x3", ())
     assert ids(plan.expand)[-3:] == ["x1", "x2", "x3"]
@@ -99,8 +99,8 @@ def test_a_new_database_takes_everything_contract_revisions_too(office: Migratin
 
 
 @pytest.mark.usefixtures("at_head")
-def test_a_plan_changes_nothing_and_shows_sql_and_dangers(office: MigratingStack, schema: Schema) -> None:
-    release = office.release("a", MAIL, Written("bad", "CREATE INDEX ix ON messages (role)"))
+def test_a_plan_changes_nothing_and_shows_sql_and_dangers(migrating: MigratingStack, schema: Schema) -> None:
+    release = migrating.release("a", MAIL, Written("bad", "CREATE INDEX ix ON messages (role)"))
     plan = schema.plan(release)
     assert (plan.current, plan.target, plan.ahead) == (HEAD, "bad", False)
     assert "ALTER TABLE users ADD COLUMN mail text" in str(plan.expand[0].sql)
@@ -109,16 +109,16 @@ def test_a_plan_changes_nothing_and_shows_sql_and_dangers(office: MigratingStack
 
 
 @pytest.mark.usefixtures("at_head")
-def test_a_release_without_anything_new_has_an_empty_plan(office: MigratingStack, schema: Schema) -> None:
-    release = office.release("a")
+def test_a_release_without_anything_new_has_an_empty_plan(migrating: MigratingStack, schema: Schema) -> None:
+    release = migrating.release("a")
     plan = schema.plan(release)
-    assert (plan.target, plan.expand, plan.contract, office.asked) == (HEAD, (), (), [])
+    assert (plan.target, plan.expand, plan.contract, migrating.asked) == (HEAD, (), (), [])
     assert schema.expand(release, plan).revisions == ()
 
 
 @pytest.mark.usefixtures("at_head")
-def test_contract_revisions_wait(office: MigratingStack, schema: Schema, run_sql: Sql) -> None:
-    release = office.release("a", MAIL, NO_ROOMS)
+def test_contract_revisions_wait(migrating: MigratingStack, schema: Schema, run_sql: Sql) -> None:
+    release = migrating.release("a", MAIL, NO_ROOMS)
     plan = schema.plan(release)
     assert (ids(plan.expand), ids(plan.contract), plan.target) == (["x1"], ["x2"], "x1")
     schema.expand(release, plan)
@@ -127,13 +127,13 @@ def test_contract_revisions_wait(office: MigratingStack, schema: Schema, run_sql
 
 
 @pytest.mark.usefixtures("at_head")
-def test_what_comes_after_a_waiting_contract_revision_is_not_planned(office: MigratingStack, schema: Schema) -> None:
+def test_what_comes_after_a_waiting_contract_revision_is_not_planned(migrating: MigratingStack, schema: Schema) -> None:
     with pytest.raises(OfficeOpsError, match=r"x3, which comes after the contract revision x2.*officeops migrate contract"):
-        schema.plan(office.release("a", MAIL, NO_ROOMS, PHONE))
+        schema.plan(migrating.release("a", MAIL, NO_ROOMS, PHONE))
 
 
-def test_a_database_ahead_of_the_release_is_left_alone(office: MigratingStack, schema: Schema) -> None:
-    newer, older = office.release("a", MAIL), office.release("b")
+def test_a_database_ahead_of_the_release_is_left_alone(migrating: MigratingStack, schema: Schema) -> None:
+    newer, older = migrating.release("a", MAIL), migrating.release("b")
     schema.expand(newer, schema.plan(newer))
     plan = schema.plan(older)
     assert (plan.ahead, plan.current, plan.expand) == (True, "x1", ())
@@ -141,9 +141,9 @@ def test_a_database_ahead_of_the_release_is_left_alone(office: MigratingStack, s
 
 
 @pytest.mark.usefixtures("at_head")
-def test_a_revision_whose_sql_cannot_be_printed_says_so_and_the_others_are_looked_at(office: MigratingStack, schema: Schema) -> None:
+def test_a_revision_whose_sql_cannot_be_printed_says_so_and_the_others_are_looked_at(migrating: MigratingStack, schema: Schema) -> None:
     reads = Written("reads", "py:[row for row in op.get_bind().execute(None)]")
-    plan = schema.plan(office.release("a", reads, Written("bad", "DROP INDEX ix_audit_log_at")))
+    plan = schema.plan(migrating.release("a", reads, Written("bad", "DROP INDEX ix_audit_log_at")))
     assert (plan.expand[0].sql, plan.expand[0].findings) == (None, ())
     assert "unknown" in plan.expand[0].note
     assert [one.rule for one in plan.findings] == ["require-concurrent-index-deletion"]
@@ -151,23 +151,23 @@ def test_a_revision_whose_sql_cannot_be_printed_says_so_and_the_others_are_looke
 
 
 def test_an_application_without_a_folder_of_revisions_runs_its_own_program(
-    folder: Any, postgres: Any, database: str, office: MigratingStack
+    folder: Any, postgres: Any, database: str, migrating: MigratingStack
 ) -> None:
     runbook = RUNBOOK.replace("application: {migrations: backend/alembic/versions}\n", "")
-    schema = Schema(with_stack(make_site(folder, postgres, database, runbook), office), HASTY)
-    release = office.release("a")
+    schema = Schema(with_stack(make_site(folder, postgres, database, runbook), migrating), HASTY)
+    release = migrating.release("a")
     plan = schema.plan(release)
     assert plan == MigrationPlan(None, None, planned=False)
     schema.expand(release, plan)
-    assert office.migrated == [release.sha]
+    assert migrating.migrated == [release.sha]
 
 
 # Expand
 
 
 @pytest.mark.usefixtures("at_head")
-def test_expand_again_is_no_harm(office: MigratingStack, schema: Schema) -> None:
-    release = office.release("a", MAIL)
+def test_expand_again_is_no_harm(migrating: MigratingStack, schema: Schema) -> None:
+    release = migrating.release("a", MAIL)
     plan = schema.plan(release)
     assert ids(schema.expand(release, plan).revisions) == ["x1"]
     assert ids(schema.expand(release, plan).revisions) == []
@@ -175,8 +175,8 @@ def test_expand_again_is_no_harm(office: MigratingStack, schema: Schema) -> None
 
 
 @pytest.mark.usefixtures("at_head")
-def test_progress_is_counted_in_revisions(office: MigratingStack, schema: Schema) -> None:
-    release, steps = office.release("a", MAIL, PHONE), list[Step]()
+def test_progress_is_counted_in_revisions(migrating: MigratingStack, schema: Schema) -> None:
+    release, steps = migrating.release("a", MAIL, PHONE), list[Step]()
     plan = schema.plan(release)
     with shown_by(steps.append):
         schema.expand(release, plan)
@@ -185,8 +185,8 @@ def test_progress_is_counted_in_revisions(office: MigratingStack, schema: Schema
 
 
 @pytest.mark.usefixtures("at_head")
-def test_a_failing_revision_leaves_the_schema_where_it_was(office: MigratingStack, schema: Schema, run_sql: Sql) -> None:
-    release = office.release("a", MAIL, Written("broken", "ALTER TABLE users ADD COLUMN half text; SELECT 1 / 0"))
+def test_a_failing_revision_leaves_the_schema_where_it_was(migrating: MigratingStack, schema: Schema, run_sql: Sql) -> None:
+    release = migrating.release("a", MAIL, Written("broken", "ALTER TABLE users ADD COLUMN half text; SELECT 1 / 0"))
     with pytest.raises(MigrationError, match=r"(?s)^The migration failed: sqlalchemy[^\n]*division by zero.*The schema is at x1"):
         schema.expand(release, schema.plan(release))
     assert schema.current() == "x1"
@@ -194,8 +194,8 @@ def test_a_failing_revision_leaves_the_schema_where_it_was(office: MigratingStac
 
 
 @pytest.mark.usefixtures("at_head")
-def test_a_migration_that_waits_for_a_lock_gives_up_and_gets_it_later(office: MigratingStack, site: Site, run_sql: Sql) -> None:
-    release, pauses = office.release("a", MAIL), list[float]()
+def test_a_migration_that_waits_for_a_lock_gives_up_and_gets_it_later(migrating: MigratingStack, site: Site, run_sql: Sql) -> None:
+    release, pauses = migrating.release("a", MAIL), list[float]()
 
     def pause(seconds: float) -> None:
         pauses.append(seconds)
@@ -204,56 +204,56 @@ def test_a_migration_that_waits_for_a_lock_gives_up_and_gets_it_later(office: Mi
 
     schema = Schema(site, Limits(pauses=(1, 2, 3), sleep=pause))
     plan = schema.plan(release)
-    with holding(office, "users") as let_go:
+    with holding(migrating, "users") as let_go:
         assert schema.expand(release, plan).after == "x1"
     assert pauses == [1, 2]
 
 
 @pytest.mark.usefixtures("at_head")
-def test_a_lock_that_is_never_free_is_told_with_who_holds_it(office: MigratingStack, site: Site) -> None:
-    release = office.release("a", MAIL)
+def test_a_lock_that_is_never_free_is_told_with_who_holds_it(migrating: MigratingStack, site: Site) -> None:
+    release = migrating.release("a", MAIL)
     schema = Schema(site, Limits(pauses=(0,)))
     plan = schema.plan(release)
     with (
-        holding(office, "users"),
+        holding(migrating, "users"),
         pytest.raises(MigrationError, match=rf"in 2 tries.*somebody.*idle in transaction.*The schema is at {HEAD}"),
     ):
         schema.expand(release, plan)
-    assert [asked for asked in office.asked if "--sql" not in asked] == [["upgrade", "x1"]]
+    assert [asked for asked in migrating.asked if "--sql" not in asked] == [["upgrade", "x1"]]
 
 
 @pytest.mark.usefixtures("at_head")
-def test_a_hanging_migration_is_ended_with_its_session(office: MigratingStack, site: Site, run_sql: Sql) -> None:
-    release = office.release("a", MAIL, Written("hangs", "SELECT pg_sleep(600)"))
+def test_a_hanging_migration_is_ended_with_its_session(migrating: MigratingStack, site: Site, run_sql: Sql) -> None:
+    release = migrating.release("a", MAIL, Written("hangs", "SELECT pg_sleep(600)"))
     schema = Schema(site, Limits(timeout=12, pauses=()))
     plan = schema.plan(release)
     with pytest.raises(MigrationError, match=r"more than 12 s.*The schema is at x1"):
         schema.expand(release, plan)
-    assert migrating(run_sql) == []
+    assert sessions(run_sql) == []
 
 
 @pytest.mark.usefixtures("at_head")
 def test_what_a_killed_migration_left_in_the_database_is_ended_by_the_next_one(
-    office: MigratingStack, schema: Schema, run_sql: Sql
+    migrating: MigratingStack, schema: Schema, run_sql: Sql
 ) -> None:
-    with connected(office.address, application="officeops migration", autocommit=False) as left:
+    with connected(migrating.address, application="officeops migration", autocommit=False) as left:
         left.execute("LOCK TABLE public.users IN ACCESS EXCLUSIVE MODE")
-        release = office.release("a", MAIL)
+        release = migrating.release("a", MAIL)
         assert schema.expand(release, schema.plan(release)).after == "x1"
         assert left.pgconn.socket >= 0
-    assert migrating(run_sql) == []
+    assert sessions(run_sql) == []
 
 
 @pytest.mark.usefixtures("at_head")
-def test_of_two_at_once_one_waits_for_the_other(office: MigratingStack, site: Site) -> None:
-    release = office.release(
+def test_of_two_at_once_one_waits_for_the_other(migrating: MigratingStack, site: Site) -> None:
+    release = migrating.release(
         "a", Written("slow", "py:op.execute('ALTER TABLE users ADD COLUMN slow text')\nop.execute('SELECT pg_sleep(1)')")
     )
     plan = Schema(site, HASTY).plan(release)
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda _: Schema(site, HASTY).expand(release, plan), range(2)))
     assert sorted(ids(one.revisions) for one in done) == [[], ["slow"]]
-    assert [asked for asked in office.asked if "--sql" not in asked] == [["upgrade", "slow"]]
+    assert [asked for asked in migrating.asked if "--sql" not in asked] == [["upgrade", "slow"]]
 
 
 def test_one_that_waits_too_long_for_another_is_refused(site: Site) -> None:
@@ -262,18 +262,18 @@ def test_one_that_waits_too_long_for_another_is_refused(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("at_head")
-def test_an_index_is_made_concurrently_while_another_migration_waits_for_its_turn(office: MigratingStack, site: Site) -> None:
+def test_an_index_is_made_concurrently_while_another_migration_waits_for_its_turn(migrating: MigratingStack, site: Site) -> None:
     index = "py:with op.get_context().autocommit_block():\n    op.execute('CREATE INDEX CONCURRENTLY ix_x ON users (name)')"
-    release = office.release("a", Written("index", index))
+    release = migrating.release("a", Written("index", index))
     plan, over = Schema(site, HASTY).plan(release), threading.Event()
 
     def wait_for_turn() -> None:
         with alone(site, HASTY):
             over.set()
 
-    with ThreadPoolExecutor(1) as pool, holding(office, "users") as let_go:
+    with ThreadPoolExecutor(1) as pool, holding(migrating, "users") as let_go:
         running = pool.submit(Schema(site, HASTY).expand, release, plan)
-        eventually(lambda: any(asked == ["upgrade", "index"] for asked in office.asked), what="the migration's start")
+        eventually(lambda: any(asked == ["upgrade", "index"] for asked in migrating.asked), what="the migration's start")
         waiter = threading.Thread(target=wait_for_turn)
         waiter.start()
         time.sleep(0.3)
@@ -287,11 +287,11 @@ def test_an_index_is_made_concurrently_while_another_migration_waits_for_its_tur
 
 
 @pytest.fixture
-def contracting(at_head: None, office: MigratingStack, schema: Schema) -> tuple[Any, Any]:
+def contracting(at_head: None, migrating: MigratingStack, schema: Schema) -> tuple[Any, Any]:
     """An older release and the one that runs, which brought a contract revision that waits."""
-    older, newer = office.release("old", MAIL), office.release("new", MAIL, NO_ROOMS)
+    older, newer = migrating.release("old", MAIL), migrating.release("new", MAIL, NO_ROOMS)
     schema.expand(newer, schema.plan(newer))
-    office.deploy(newer)
+    migrating.deploy(newer)
     return older, newer
 
 
@@ -317,8 +317,8 @@ def test_contract_applies_what_waits_once(contracting: tuple[Any, Any], schema: 
     assert schema.plan_contract([newer]) == ()
 
 
-def test_contract_makes_way_for_what_comes_after_it(contracting: tuple[Any, Any], office: MigratingStack, schema: Schema) -> None:
-    next_one = office.release("next", MAIL, NO_ROOMS, PHONE)
+def test_contract_makes_way_for_what_comes_after_it(contracting: tuple[Any, Any], migrating: MigratingStack, schema: Schema) -> None:
+    next_one = migrating.release("next", MAIL, NO_ROOMS, PHONE)
     with pytest.raises(OfficeOpsError, match="migrate contract"):
         schema.plan(next_one)
     schema.contract([contracting[1]])
@@ -334,10 +334,10 @@ def test_before_the_first_release_there_is_nothing_to_contract(schema: Schema) -
 
 
 @pytest.mark.usefixtures("at_head")
-def test_an_older_release_runs_on_a_schema_that_was_only_expanded(office: MigratingStack, schema: Schema) -> None:
-    older, newer = office.release("old"), office.release("new", MAIL)
+def test_an_older_release_runs_on_a_schema_that_was_only_expanded(migrating: MigratingStack, schema: Schema) -> None:
+    older, newer = migrating.release("old"), migrating.release("new", MAIL)
     schema.expand(newer, schema.plan(newer))
-    office.deploy(newer)
+    migrating.deploy(newer)
     found = schema.downgrades(older)
     assert (found.needed, found.current, found.target, found.revisions) == (False, "x1", "x1", ())
     assert schema.downgrades(newer).needed is False
@@ -345,39 +345,39 @@ def test_an_older_release_runs_on_a_schema_that_was_only_expanded(office: Migrat
 
 @pytest.mark.usefixtures("at_head")
 def test_a_contracted_schema_must_go_back_to_before_the_contract_and_no_further(
-    office: MigratingStack, schema: Schema, run_sql: Sql
+    migrating: MigratingStack, schema: Schema, run_sql: Sql
 ) -> None:
-    office.release("old")
+    migrating.release("old")
     drops = "DROP TABLE later"
-    newer = office.release(
+    newer = migrating.release(
         "new", MAIL, NO_ROOMS, Written("x4", "CREATE TABLE later (id int); INSERT INTO later SELECT generate_series(1, 1200)", drops)
     )
-    alembic_of(office, newer, "upgrade", "head")
-    office.deploy(newer)
-    found = schema.downgrades(office.releases[1])
+    alembic_of(migrating, newer, "upgrade", "head")
+    migrating.deploy(newer)
+    found = schema.downgrades(migrating.releases[1])
     assert (found.needed, found.current, found.target, ids(found.revisions)) == (True, "x4", "x1", ["x4", "x2"])
     assert found.drops == ("table later, 1,200 rows",)
     assert "CREATE TABLE sensor_readings" in str(found.sql)
     schema.downgrade(str(found.target))
     assert schema.current() == "x1"
-    assert schema.downgrades(office.releases[1]).needed is False
+    assert schema.downgrades(migrating.releases[1]).needed is False
 
 
 @pytest.mark.usefixtures("at_head")
-def test_a_release_of_another_history_is_told(office: MigratingStack, schema: Schema) -> None:
-    other, newer = office.release("other", Written("y1", "SELECT 1")), office.release("new", MAIL)
+def test_a_release_of_another_history_is_told(migrating: MigratingStack, schema: Schema) -> None:
+    other, newer = migrating.release("other", Written("y1", "SELECT 1")), migrating.release("new", MAIL)
     schema.expand(newer, schema.plan(newer))
-    office.deploy(newer)
+    migrating.deploy(newer)
     with pytest.raises(OfficeOpsError, match=r"other00000 \(up to y1\) are not those that the database has \(up to x1\)"):
         schema.downgrades(other)
 
 
 @pytest.mark.usefixtures("at_head")
 @pytest.mark.parametrize(("target", "after"), [("-1", "x1"), ("-2", HEAD), (HEAD, HEAD), ("base", None)])
-def test_a_downgrade_names_its_target_in_three_ways(office: MigratingStack, schema: Schema, target: str, after: str | None) -> None:
-    release = office.release("a", MAIL, PHONE)
+def test_a_downgrade_names_its_target_in_three_ways(migrating: MigratingStack, schema: Schema, target: str, after: str | None) -> None:
+    release = migrating.release("a", MAIL, PHONE)
     schema.expand(release, schema.plan(release))
-    office.deploy(release)
+    migrating.deploy(release)
     plan = schema.plan_downgrade(target)
     assert (plan.current, plan.target, plan.needed) == ("x3", after, True)
     assert plan.drops[0] == ("column users.phone" if target != "base" else plan.drops[0])
@@ -386,8 +386,8 @@ def test_a_downgrade_names_its_target_in_three_ways(office: MigratingStack, sche
 
 
 @pytest.mark.usefixtures("at_head")
-def test_all_the_way_down_says_what_goes_with_its_rows(office: MigratingStack, schema: Schema, run_sql: Sql) -> None:
-    office.deploy(office.release("a"))
+def test_all_the_way_down_says_what_goes_with_its_rows(migrating: MigratingStack, schema: Schema, run_sql: Sql) -> None:
+    migrating.deploy(migrating.release("a"))
     run_sql("INSERT INTO rooms (name, floor) VALUES ('1', 1), ('2', 2)")
     drops = schema.plan_downgrade("base").drops
     assert "table rooms, 2 rows" in drops
@@ -396,29 +396,29 @@ def test_all_the_way_down_says_what_goes_with_its_rows(office: MigratingStack, s
 
 @pytest.mark.usefixtures("at_head")
 @pytest.mark.parametrize("target", ["x3", "0099", "-9", "-0", "--sql", "+1"])
-def test_a_target_that_is_not_below_is_bad_usage(office: MigratingStack, schema: Schema, target: str) -> None:
-    office.deploy(office.release("a", MAIL, PHONE))
+def test_a_target_that_is_not_below_is_bad_usage(migrating: MigratingStack, schema: Schema, target: str) -> None:
+    migrating.deploy(migrating.release("a", MAIL, PHONE))
     for refused in (schema.plan_downgrade, schema.downgrade):
         with pytest.raises(UsageError):
             refused(target)
-    assert (schema.current(), office.asked) == (HEAD, [])
+    assert (schema.current(), migrating.asked) == (HEAD, [])
 
 
 @pytest.mark.usefixtures("at_head")
-def test_the_release_that_knows_the_revision_undoes_it_even_when_another_runs(office: MigratingStack, schema: Schema) -> None:
-    older, newer = office.release("old"), office.release("new", MAIL)
+def test_the_release_that_knows_the_revision_undoes_it_even_when_another_runs(migrating: MigratingStack, schema: Schema) -> None:
+    older, newer = migrating.release("old"), migrating.release("new", MAIL)
     schema.expand(newer, schema.plan(newer))
-    office.deploy(older)
+    migrating.deploy(older)
     assert schema.downgrade("-1").after == HEAD
-    alembic_of(office, newer, "upgrade", "head")
-    office.releases.remove(newer)
+    alembic_of(migrating, newer, "upgrade", "head")
+    migrating.releases.remove(newer)
     with pytest.raises(OfficeOpsError, match="No release on this host knows the revision x1"):
         schema.downgrade("-1")
 
 
 @pytest.mark.usefixtures("at_head")
-def test_stamp_writes_a_revision_down_and_changes_nothing_else(office: MigratingStack, schema: Schema, run_sql: Sql) -> None:
-    office.deploy(office.release("a", MAIL))
+def test_stamp_writes_a_revision_down_and_changes_nothing_else(migrating: MigratingStack, schema: Schema, run_sql: Sql) -> None:
+    migrating.deploy(migrating.release("a", MAIL))
     run_sql("UPDATE alembic_version SET version_num = 'nobody knows'")
     assert schema.stamp("x1").after == "x1"
     assert "mail" not in columns(run_sql, "public.users")
@@ -428,15 +428,15 @@ def test_stamp_writes_a_revision_down_and_changes_nothing_else(office: Migrating
 
 
 @pytest.mark.usefixtures("at_head")
-def test_history_says_what_the_database_has(office: MigratingStack, schema: Schema) -> None:
-    office.deploy(office.release("a", MAIL))
+def test_history_says_what_the_database_has(migrating: MigratingStack, schema: Schema) -> None:
+    migrating.deploy(migrating.release("a", MAIL))
     known = schema.history()
     assert [(one.revision.id, one.applied, one.current) for one in known][-2:] == [(HEAD, True, True), ("x1", False, False)]
     assert known[-1].revision.doc == "What x1 does."
 
 
-def alembic_of(office: MigratingStack, release: Any, *arguments: str) -> None:
+def alembic_of(migrating: MigratingStack, release: Any, *arguments: str) -> None:
     from officeops.process import run
 
-    run(office.migration(release, arguments), timeout=60)
-    office.asked.clear()
+    run(migrating.migration(release, arguments), timeout=60)
+    migrating.asked.clear()
