@@ -29,8 +29,7 @@ def places(config: Config) -> list[Place]:
     """What is needed and not mounted anyway: the project can be read, OFFICEOPS_HOME written."""
     settings = config.settings
     readable = [config.folder, settings.officeops_app, *_git_folder(settings.officeops_app)]
-    if settings.backup_age_identity_file:
-        readable.append(settings.backup_age_identity_file)
+    readable += [file for file in (settings.backup_age_identity_file, settings.git_credentials_file) if file]
     writable = [target_path(url) for url in settings.backup_targets if url.startswith("file:")]
     if folder := _ledger_folder(settings):
         writable.append(folder)

@@ -8,9 +8,10 @@ from prefect import flow
 from pydantic import BaseModel, Field
 
 from flows.naming import named
-from officeops.backups.backup import Backup
+from officeops.backups.backup import Backup, Form
 from officeops.backups.making import Report
 from officeops.backups.manifest import DatabaseManifest, VolumeManifest
+from officeops.site import Site
 from officeops.volumes.backup import VolumeBackup
 from tasks import volumes as steps
 from tasks.backups import apply_retention, dump_database, dump_globals, fingerprint, hold_snapshot, publish, read_back, report_backup
@@ -42,15 +43,21 @@ def nightly_backup(options: BackupOptions | None = None) -> Report[DatabaseManif
     """One snapshot; dump, globals and fingerprints of it at once; every object read back; the manifest last; old ones go."""
     options = options or BackupOptions()
     with at_work("backup", wait_minutes=options.wait_minutes) as site:
-        with Backup.begin(site, form=options.format) as backup:
-            hold_snapshot(backup)
-            settle(dump_database.submit(backup), dump_globals.submit(backup), fingerprint.submit(backup))
-            for target in backup.complete_targets():
-                verified = read_back.submit(backup, target)
-                settle(verified, publish.submit(backup, target, wait_for=[verified]))
-            report = backup.report()
-        report_backup(site, report)
+        report = back_up_database(site, form=options.format)
         apply_retention(site, dry_run=options.keep_all)
+    return report
+
+
+def back_up_database(site: Site, *, form: Form = "dump") -> Report[DatabaseManifest]:
+    """The database, in every target, read back. The caller is at work on the site."""
+    with Backup.begin(site, form=form) as backup:
+        hold_snapshot(backup)
+        settle(dump_database.submit(backup), dump_globals.submit(backup), fingerprint.submit(backup))
+        for target in backup.complete_targets():
+            verified = read_back.submit(backup, target)
+            settle(verified, publish.submit(backup, target, wait_for=[verified]))
+        report = backup.report()
+    report_backup(site, report)
     return report
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from officeops.backups.objects import put_away_unfinished
 from officeops.errors import OfficeOpsError
+from officeops.releases.rollout import reconcile
 from officeops.restores.restore import put_in_order as put_databases_in_order
 from officeops.volumes.drill import put_drills_in_order
 from officeops.volumes.restore import put_volumes_in_order
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 # Services first: they are what people miss.
 _PARTS: tuple[Callable[[Site], object], ...] = (
-    start_stopped, put_volumes_in_order, put_drills_in_order, put_away_unfinished, put_databases_in_order,
+    reconcile, start_stopped, put_volumes_in_order, put_drills_in_order, put_away_unfinished, put_databases_in_order,
 )  # fmt: skip
 
 

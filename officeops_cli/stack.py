@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    ref: Annotated[str, typer.Argument(help="Commit, tag or branch to run.")] = "HEAD",
+    ref: Annotated[str | None, typer.Argument(help="Commit, tag or branch to run; default: what ran last, or the last commit.")] = None,
     folder: Folder = None,
     control_plane: Annotated[bool, typer.Option(help="Also the Prefect server, a worker and the deployments.")] = True,
 ) -> None:
@@ -44,19 +44,23 @@ def up(
     start(open_site(folder), ref, with_control_plane=control_plane)
 
 
-def start(site: Site, ref: str, *, with_control_plane: bool) -> Release:
+def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Release:
     """The stack and the control plane, at the same time: neither needs the other."""
+    from dataclasses import replace
+
     from deployments import control_plane as plane
-    from officeops.order import put_in_order
+    from officeops.releases.records import release_settings
+    from officeops.releases.rollout import bring_up
 
     with site.locked("up"), console.progress_bars(), ThreadPoolExecutor(1) as pool:
-        release = site.stack.build(ref)
+        last = site.stack.deployed()
+        release = site.stack.build(ref or (last.sha if last else "HEAD"))
+        release = replace(release, settings=release_settings(site, site.stack.folder(release)))
         if left_out := site.stack.uncommitted():
             console.err.print(f"[yellow]![/] {left_out} uncommitted files are not in the release: a release is a commit.")
         context = copy_context()
         prefect = pool.submit(context.run, plane.up, site.config) if with_control_plane else None
-        site.stack.up(release)
-        for trouble in put_in_order(site):
+        for trouble in bring_up(site, release):
             console.err.print(f"[yellow]![/] What an earlier run left could not be put in order: {trouble}", markup=True, soft_wrap=True)
         changes = prefect.result() if prefect else []
     console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {release.sha[:10]} at {address(site)}")
@@ -108,7 +112,7 @@ def collect(site: Site) -> dict[str, Any]:
     release = None
     if deployed:
         revision = database["revision"] if database else None
-        release = {"sha": deployed.sha, "revision": revision, "deployed_at": iso(deployed.at), "colour": None}
+        release = {"sha": deployed.sha, "revision": revision, "deployed_at": iso(deployed.at), "colour": deployed.colour}
     return {
         "stack": site.name,
         "release": release,

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from officeops.clock import Clock, iso, utc_now
 from officeops.errors import OfficeOpsError
-from officeops.ledger.schema import backup_copies, drills, metadata, operations
+from officeops.ledger.schema import backup_copies, drills, metadata, operations, releases
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -65,6 +65,28 @@ class Drill:
     ok: bool
     seconds: float
     detail: str
+
+
+@dataclass(frozen=True)
+class ReleaseRecord:
+    """One taking over of a release. Times are ISO 8601 in UTC. `hashes`: sha256 of `compose`, `lock`, `caddyfile`. `outcome`: deployed,
+    failed or undone; None while it goes on. The values of its settings are not here but in a file that only its owner can read."""
+
+    id: str
+    sha: str
+    kind: str
+    strategy: str
+    colour: str
+    artifact: Mapping[str, str]
+    hashes: Mapping[str, str]
+    who: str
+    why: str
+    created_at: str
+    revision: str | None = None
+    deployed_at: str | None = None
+    retired_at: str | None = None
+    outcome: str | None = None
+    error: str | None = None
 
 
 class Ledger:
@@ -175,6 +197,23 @@ class Ledger:
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [Drill(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+    # Releases
+
+    def record_release(self, record: ReleaseRecord) -> None:
+        """Adds a release, or replaces what was known of it."""
+        with self._writing() as connection:
+            same = and_(releases.c.stack == self._stack, releases.c.id == record.id)
+            connection.execute(delete(releases).where(same))
+            values = {**vars(record), "error": None if record.error is None else _storable(record.error)}
+            connection.execute(releases.insert().values(stack=self._stack, **values))
+
+    def releases(self) -> list[ReleaseRecord]:
+        """All releases, newest first."""
+        query = select(releases).where(releases.c.stack == self._stack).order_by(releases.c.created_at.desc(), releases.c.id.desc())
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [ReleaseRecord(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

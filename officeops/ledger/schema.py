@@ -11,7 +11,7 @@ operations = Table(
     metadata,
     Column("id", String(80), primary_key=True),
     Column("stack", String(63), primary_key=True),
-    Column("kind", String(20), nullable=False, index=True),  # backup, restore, drill
+    Column("kind", String(20), nullable=False, index=True),  # backup, restore, drill, rollout
     Column("state", String(40), nullable=False),  # the step that was begun last
     Column("facts", JSON, nullable=False),  # what undoing or finishing it needs to know
     Column("started_at", String(40), nullable=False, index=True),
@@ -45,4 +45,25 @@ drills = Table(
     Column("ok", Boolean, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("detail", Text, nullable=False, default=""),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(80), primary_key=True),  # of one taking over, not of the commit: a commit may be released twice
+    Column("sha", String(40), nullable=False),
+    Column("kind", String(20), nullable=False),  # initial, deploy, rollback, emergency
+    Column("strategy", String(20), nullable=False),  # blue-green, recreate
+    Column("colour", String(5), nullable=False),
+    Column("artifact", JSON, nullable=False),  # by service: image id; or folder and virtualenv
+    Column("hashes", JSON, nullable=False),  # sha256 of the Compose file, the lock file, the Caddyfile
+    Column("revision", String(80)),  # of the schema, when it took over
+    Column("who", String(200), nullable=False),
+    Column("why", Text, nullable=False, default=""),
+    Column("created_at", String(40), nullable=False),
+    Column("deployed_at", String(40)),  # when it got its first request
+    Column("retired_at", String(40)),  # when the one before it was gone
+    Column("outcome", String(20)),  # deployed, failed, undone; NULL while it goes on
+    Column("error", Text),
 )

@@ -36,6 +36,9 @@ class Settings(BaseModel):
     )
     officeops_home: Place = Field(Path(".officeops"), description="Everything this program keeps on this host")
     officeops_app: Place = Field(Path("."), description="Git repository of the application under management")
+    git_credentials_file: Place | None = Field(
+        None, description="File with credentials for fetching OFFICEOPS_APP by https, in the format of git's credential store"
+    )
     officeops_demo: bool = Field(False, description="true: a demonstration, placeholder secrets are tolerated")
     ledger_url: LedgerUrl | None = Field(None, description="SQLAlchemy URL of the ledger; empty: SQLite in OFFICEOPS_HOME")
 

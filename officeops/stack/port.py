@@ -212,6 +212,16 @@ class Stack(Protocol):
         """What is wrong with the release's own configuration (Compose file, Caddyfile), for people; nothing is started or changed."""
         ...
 
+    def proxy_digest(self) -> str | None:
+        """sha256 of the Caddyfile that the front door runs with: a copy of its own in OFFICEOPS_HOME/proxy, made by the first `up` and
+        changed by nothing but `reload_proxy`. None before there is any."""
+        ...
+
+    def reload_proxy(self, release: Release) -> None:
+        """The front door takes over the release's configuration, gracefully: Caddy closes idle connections and lets requests end within
+        its grace. Raises OfficeOpsError, with the old configuration in use, when Caddy refuses it."""
+        ...
+
     def migration(self, release: Release, arguments: Sequence[str]) -> Command:
         """The release's migration program with other arguments: runbook.yaml has its command for `upgrade head`, whose last two are
         replaced. With its environment, against the application's database. Raises UsageError when the runbook has none of that form."""

@@ -1,0 +1,52 @@
+"""The chapter on rolling back: code, settings and, where it must be, the schema."""
+
+from __future__ import annotations
+
+from officeops.releases.schema import DowngradePlan
+from prefect import flow
+from pydantic import BaseModel, Field
+
+from flows.backup import back_up_database
+from flows.deploy import take_over
+from flows.naming import named
+from officeops.releases.preflight import Plan
+from officeops.releases.records import PREVIOUS
+from officeops.releases.rollout import Outcome
+from tasks import releases as steps
+from tasks.site import at_work
+
+
+class RollbackOptions(BaseModel):
+    """Where to go back to."""
+
+    dry_run: bool = Field(False, description="Only say what would be done.")
+    to: str = Field(PREVIOUS, description="`previous`, or the beginning of the sha of a release that is on this host.")
+    why: str = Field("", description="The reason, for the ledger.")
+    accept_data_loss: bool = Field(
+        False, description="Go back although the older release needs an older schema, which drops data. A backup is made first."
+    )
+    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+
+
+@flow(
+    name="rollback",
+    flow_run_name=named("rollback to", "to"),
+    description="An earlier release serves again.",
+    log_prints=True,
+    persist_result=False,
+)
+def rollback(options: RollbackOptions | None = None) -> tuple[Plan, DowngradePlan, Outcome | None]:
+    """The release and the settings that it ran with, the same way as a deploy, without building. The outcome is None after a dry run."""
+    options = options or RollbackOptions()
+    with at_work(f"rollback to {options.to}", wait_minutes=options.wait_minutes) as site:
+        release = steps.find(site, options.to)
+        schema = steps.downgrades(site, release, accept_data_loss=options.accept_data_loss, dry_run=options.dry_run)
+        plan = steps.look(site, release, kind="rollback")
+        if options.dry_run or plan.unchanged:
+            return plan, schema, None
+        plan.require_passed()
+        if schema.needed:
+            back_up_database(site)
+        outcome = take_over(site, plan, options.why, schema=schema)
+        steps.report_release(site, plan, outcome, why=options.why)
+    return plan, schema, outcome

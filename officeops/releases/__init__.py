@@ -1,0 +1,1 @@
+"""How one release takes over from another, and how one goes back."""

@@ -1,0 +1,43 @@
+"""Back to the previous release by what is on the machine: no Prefect, no git, no network, no build. Traffic first, everything else after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from officeops.errors import OfficeOpsError
+from officeops.releases import records
+from officeops.releases.rollout import Outcome, Rollout
+
+if TYPE_CHECKING:
+    from officeops.site import Site
+
+
+def back(site: Site, to: str = records.PREVIOUS, *, why: str = "", switched: Callable[[Rollout], None] = lambda _: None) -> Outcome:
+    """The release `to` serves again. `switched`: called as soon as it does; what follows may take as long as the longest request.
+
+    The caller holds the stack's lock. Nothing is watched afterwards: there is nothing better to go back to."""
+    release = records.release_of(site, records.find(site, to))
+    with Rollout.begin(site, release, kind="emergency", why=why) as rollout:
+        rollout.launch()
+        rollout.prove()
+        rollout.switch()
+        switched(rollout)
+        rollout.wait_for_requests()
+        rollout.retire()
+    return rollout.finish()
+
+
+def unshown(site: Site) -> list[str]:
+    """Emergencies that nobody saw in the Prefect UI yet: ids, newest first."""
+    shown = {operation.id.removeprefix("shown-") for operation in site.ledger.operations("shown", outcome="done")}
+    return [one.id for one in site.ledger.releases() if one.kind == "emergency" and one.outcome and one.id not in shown]
+
+
+def mark_shown(site: Site, identifier: str) -> None:
+    """It was shown."""
+    try:
+        site.ledger.begin("shown", f"shown-{identifier}")
+    except OfficeOpsError:
+        return
+    site.ledger.end(f"shown-{identifier}", "done")

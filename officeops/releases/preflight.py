@@ -1,0 +1,225 @@
+"""What is looked at before a release takes over, and what will be done: nothing here changes what runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from officeops.backups.catalogue import entries, of_the_database
+from officeops.clock import parse_iso
+from officeops.errors import OfficeOpsError, RefusedError
+from officeops.releases import records
+from officeops.releases.schema import MigrationPlan, Schema
+from officeops.settings.env import parse_env
+from officeops.stack.port import Deployed, Release
+
+if TYPE_CHECKING:
+    from officeops.releases.rollout import Kind, Strategy
+    from officeops.site import Site
+
+Verdict = Literal["ok", "note", "stop"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. `stop`: the release may not take over like this."""
+
+    name: str
+    verdict: Verdict
+    detail: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a taking over would do. `old`: the release that runs. `proxy`: the front door's configuration would have to change.
+    `backup`: one is made first."""
+
+    kind: Kind
+    strategy: Strategy
+    old: Deployed | None
+    new: Release
+    checks: tuple[Check, ...]
+    migrations: MigrationPlan
+    proxy: bool
+    backup: bool
+    steps: tuple[str, ...] = field(default=())
+
+    @property
+    def unchanged(self) -> bool:
+        """The very release with the very settings runs already."""
+        return self.old is not None and (self.old.sha, dict(self.old.settings)) == (self.new.sha, dict(self.new.settings))
+
+    @property
+    def stops(self) -> tuple[Check, ...]:
+        """What is in the way."""
+        return tuple(check for check in self.checks if check.verdict == "stop")
+
+    def require_passed(self) -> None:
+        """Raises RefusedError naming everything that is in the way."""
+        if self.stops:
+            found = "\n".join(f"  {check.name}: {check.detail}" for check in self.stops)
+            raise RefusedError(
+                f"The release {self.new.sha[:10]} may not take over:\n{found}",
+                state="\nNothing was changed.",
+                todo="Mend what is named above and try again.",
+            )
+
+    def markdown(self) -> str:
+        """For people: what would be done, what was looked at, the migrations with their SQL."""
+        old = f"`{self.old.sha[:10]}` ({self.old.colour})" if self.old else "nothing"
+        lines = [f"**{self.kind}**, {self.strategy}: {old} → `{self.new.sha[:10]}`", ""]
+        lines += [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
+        lines += ["", "| check | | |", "|---|---|---|"]
+        signs = {"ok": "✓", "note": "!", "stop": "✗"}
+        lines += [f"| {check.name} | {signs[check.verdict]} | {_cell(check.detail)} |" for check in self.checks]
+        for pending in self.migrations.expand:
+            lines += [
+                "",
+                f"Migration `{pending.revision.id}`: {pending.revision.doc}",
+                "",
+                "```sql",
+                (pending.sql or "(not known)").strip(),
+                "```",
+            ]
+        waiting = ", ".join(f"`{revision.id}`" for revision in self.migrations.contract)
+        lines += ["", f"Waiting for `officeops migrate contract`: {waiting}"] if waiting else []
+        return "\n".join(lines) + "\n"
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        pending = [{"revision": one.revision.id, "sql": one.sql} for one in self.migrations.expand]
+        return {
+            "from": self.old.sha if self.old else None, "to": self.new.sha, "strategy": self.strategy,
+            "migrations": {"from": self.migrations.current, "to": pending[-1]["revision"] if pending else self.migrations.current},
+            "sql": pending, "waiting": [revision.id for revision in self.migrations.contract], "steps": list(self.steps),
+            "checks": [{"name": one.name, "verdict": one.verdict, "detail": one.detail} for one in self.checks],
+        }  # fmt: skip
+
+
+def plan(
+    site: Site, release: Release, *, kind: Kind, strategy: Strategy = "blue-green", allow_unsafe: bool = False, notes: tuple[str, ...] = ()
+) -> Plan:
+    """Looks at everything. `release`: built, with the settings that it will run with. notes: what fetching and building had to say."""
+    old = site.stack.deployed()
+    if not site.config.runbook.rolled():
+        strategy = "recreate"  # nothing of it has two colours
+    migrations = Schema(site).plan(release) if old else MigrationPlan(None, None, (), ())
+    backup = _needs_backup(site) if old and kind == "deploy" else False
+    proxy = old is not None and _proxy_differs(site, old, release)
+    checks = [Check("configuration", "ok", "valid, secrets strong"), *(Check("source", "note", note) for note in notes)]
+    checks += [*_keys(site, release), *_own_configuration(site, release), _disk(site, backup=backup)]
+    if old:
+        checks += [_way_back(site, old), *_migrations(migrations, allow_unsafe=allow_unsafe)]
+        checks.append(Check("backup", "note" if backup else "ok", _backup_detail(site, backup=backup)))
+    if proxy:
+        checks.append(
+            Check("front door", "note", "its configuration changes: taking it over closes idle connections and ends long streams")
+        )
+    return Plan(
+        kind,
+        strategy,
+        old,
+        release,
+        tuple(checks),
+        migrations,
+        proxy,
+        backup,
+        tuple(_steps(site, strategy, old, release, migrations, backup=backup)),
+    )
+
+
+def _keys(site: Site, release: Release) -> Iterator[Check]:
+    """Keys that the release's own `.env.example` names and this host's `.env` has not (the seed: "check new environment variables")."""
+    example = records.example_of(site, site.stack.folder(release))
+    if not example:
+        return
+    from officeops.settings import Settings
+
+    file = site.config.folder / ".env"
+    entries, _ = parse_env(file, file.read_text(encoding="utf-8"))
+    missing = [one.key for one in example if one.key not in entries and one.key.lower() not in Settings.model_fields]
+    for one in missing:
+        yield Check("environment", "stop", f"{one} is in the release's {site.config.runbook.application.env_example} and not in .env")
+    if not missing:
+        yield Check("environment", "ok", f"every key that the release names is known ({len(example)})")
+
+
+def _own_configuration(site: Site, release: Release) -> Iterator[Check]:
+    wrong = site.stack.validate(release)
+    yield from (Check("release's configuration", "stop", one) for one in wrong)
+    if not wrong:
+        yield Check("release's configuration", "ok", "the engine is there, Compose file and Caddyfile are valid")
+
+
+def _disk(site: Site, *, backup: bool) -> Check:
+    newest = next(iter(of_the_database(entries(site))), None)
+    needed = site.config.runbook.releases.disk_free_bytes + (newest.bytes if newest and backup else 0)
+    free = shutil.disk_usage(site.home).free
+    enough = free >= needed
+    detail = f"{free / 1e9:.1f} GB free where OFFICEOPS_HOME is, {needed / 1e9:.1f} GB asked for"
+    return Check("disk", "ok" if enough else "stop", detail)
+
+
+def _way_back(site: Site, old: Deployed) -> Check:
+    try:
+        site.stack.artifact(Release(old.sha, old.at))
+    except OfficeOpsError as error:
+        return Check("way back", "stop", f"the release that runs, {old.sha[:10]}, is not on this host to go back to: {error.what}")
+    return Check("way back", "ok", f"{old.sha[:10]} stays")
+
+
+def _migrations(migrations: MigrationPlan, *, allow_unsafe: bool) -> Iterator[Check]:
+    names = ", ".join(pending.revision.id for pending in migrations.expand)
+    yield Check("migrations", "ok", f"{names} from {migrations.current}" if names else f"none; the schema is at {migrations.current}")
+    for pending in migrations.expand:
+        for finding in pending.findings:
+            detail = f"{pending.revision.id}, line {finding.line}, {finding.rule}: {finding.message}"
+            yield Check("unsafe migration", "note" if allow_unsafe else "stop", detail + ("" if allow_unsafe else " (--allow-unsafe)"))
+
+
+def _needs_backup(site: Site) -> bool:
+    verified = next((parse_iso(entry.at) for entry in of_the_database(entries(site)) if entry.verified), None)
+    oldest = timedelta(hours=site.config.runbook.releases.backup_max_age_hours)
+    return verified is None or site.clock() - verified > oldest
+
+
+def _backup_detail(site: Site, *, backup: bool) -> str:
+    hours = site.config.runbook.releases.backup_max_age_hours
+    return f"no verified one of the last {hours:g} h: one is made first" if backup else f"a verified one of the last {hours:g} h is there"
+
+
+def _proxy_differs(site: Site, old: Deployed, release: Release) -> bool:
+    """Compared with what the front door runs with, as far as that is known."""
+    running, wanted = site.stack.proxy_digest(), records.hashes(site, release).get("caddyfile")
+    return running is not None and wanted is not None and running != wanted and old.sha != release.sha
+
+
+def _steps(
+    site: Site, strategy: Strategy, old: Deployed | None, release: Release, migrations: MigrationPlan, *, backup: bool
+) -> Iterator[str]:
+    """The exact plan, in order."""
+    if old is None:
+        yield f"start every service on {release.sha[:10]}, the schema at its newest revision"
+        return
+    from officeops.stack.port import other
+
+    asked, rolled = site.config.runbook.releases, ", ".join(site.config.runbook.rolled())
+    colour = other(old.colour)
+    if backup:
+        yield "back the database up (`officeops backup`), verified"
+    if strategy == "recreate":
+        yield f"stop {rolled or 'the apps'} of {old.sha[:10]}: nobody answers from here on"
+    for pending in migrations.expand:
+        yield f"`alembic upgrade {pending.revision.id}` from the new release, {pending.revision.doc}"
+    yield f"start {rolled} of {release.sha[:10]} in {colour}, gate shut"
+    yield f"ask it: ready {asked.ready_checks} times in a row, {len(asked.smoke)} smoke requests"
+    yield f"remove `{site.stack.gate_folder.name}/{colour}.drain`, make `{site.stack.gate_folder.name}/{old.colour}.drain`"
+    yield f"watch it for {asked.bake_seconds:g} s, with {old.colour} still up; wait up to {asked.stream_seconds:g} s for the requests of {old.colour}"
+    yield f"keep the log of {old.sha[:10]} and stop it ({old.colour})"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,154 @@
+"""Releases as the ledger has them: what each was made of and ran with, which ones stay, which one is meant.
+
+The values of a release's settings are in a file of their own that only its owner can read, beside the ledger.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from officeops import files
+from officeops.clock import iso
+from officeops.errors import UsageError
+from officeops.ledger import ReleaseRecord
+from officeops.settings import Settings
+from officeops.settings.document import explained
+from officeops.stack.port import Colour, Release
+from officeops.stack.values import setting_values
+
+if TYPE_CHECKING:
+    from officeops.site import Site
+
+PREVIOUS = "previous"
+
+
+def new_record(site: Site, release: Release, *, kind: str, strategy: str, colour: Colour, why: str) -> ReleaseRecord:
+    """Of a release that is about to take over, kept before anything else is done."""
+    identifier = f"{kind}-{site.clock():%Y%m%d_%H%M%S}-{release.sha[:7]}-{secrets.token_hex(2)}"
+    _keep_settings(site, identifier, release.settings)
+    record = ReleaseRecord(
+        identifier, release.sha, kind, strategy, colour, site.stack.artifact(release), hashes(site, release), who(), why, iso(site.clock())
+    )
+    site.ledger.record_release(record)
+    return record
+
+
+def change(site: Site, identifier: str, **facts: Any) -> None:
+    """Writes down what became of a release."""
+    record = next(one for one in site.ledger.releases() if one.id == identifier)
+    site.ledger.record_release(replace(record, **facts))
+
+
+def retained(site: Site) -> list[ReleaseRecord]:
+    """The releases that one can go back to without building, newest first: of each commit its newest taking over, as far as it is on this
+    host, at most as many as the runbook keeps; the one that runs is the first."""
+    built = {release.sha for release in site.stack.built()}
+    found: dict[str, ReleaseRecord] = {}
+    for record in site.ledger.releases():
+        if record.outcome == "deployed" and record.sha in built:
+            found.setdefault(record.sha, record)
+    return list(found.values())[: site.config.runbook.releases.keep]
+
+
+def release_of(site: Site, record: ReleaseRecord) -> Release:
+    """The release with the settings that it ran with. Raises UsageError when it is not on this host any more."""
+    built = next((release for release in site.stack.built() if release.sha == record.sha), None)
+    if built is None:
+        raise UsageError(
+            f"The release {record.sha[:10]} is not on this host any more.",
+            state="Nothing was changed.",
+            todo=f"Build it again: `officeops deploy {record.sha[:10]}`.",
+        )
+    return replace(built, settings=settings_of(site, record.id))
+
+
+def settings_of(site: Site, identifier: str) -> dict[str, str]:
+    """The values that a release ran with; none when nobody wrote any down."""
+    try:
+        found: dict[str, str] = json.loads(_settings_file(site, identifier).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return {key: value for key, value in found.items() if key in Settings.model_fields}
+
+
+def find(site: Site, wanted: str = PREVIOUS) -> ReleaseRecord:
+    """`previous`: the one before the one that runs; else the one whose sha begins so. Raises UsageError naming what there is."""
+    deployed = site.stack.deployed()
+    running = deployed.sha if deployed else None
+    known = retained(site)
+    others = [record for record in known if record.sha != running]
+    fitting = others[:1] if wanted == PREVIOUS else [record for record in known if record.sha.startswith(wanted.lower())]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = ", ".join(record.sha[:10] for record in others) or "none"
+    raise UsageError(
+        f"There is no release {wanted!r} to go back to." if not fitting else f"{wanted!r} is the beginning of several releases.",
+        state=f"Nothing was changed. Releases on this host beside the one that runs: {names}.",
+        todo="Name one of them, or build another one with `officeops deploy REF`.",
+    )
+
+
+def prune(site: Site) -> list[str]:
+    """Removes what is built and no rollback may need. Returns the commits that went."""
+    needed = {record.sha for record in retained(site)}
+    deployed = site.stack.deployed()
+    needed |= {deployed.sha} if deployed else set()
+    needed |= {record.sha for record in site.ledger.releases() if record.outcome is None}
+    gone = [release.sha for release in site.stack.built() if release.sha not in needed]
+    for sha in gone:
+        site.stack.discard(sha)
+    return gone
+
+
+def release_settings(site: Site, folder: Path) -> dict[str, str]:
+    """Today's values of the keys that the release's own `.env.example` marks as belonging to the release."""
+    marked = [one.key.lower() for one in example_of(site, folder) if one.scope == "release"]
+    values = setting_values(site.config.settings)
+    return {name: _clear(values[name]) for name in marked if name in values}
+
+
+def example_of(site: Site, folder: Path) -> list[Any]:
+    """The keys of `.env` as a release's own example explains them; none when it has no such file."""
+    name = site.config.runbook.application.env_example
+    path = folder / name if name else None
+    return explained(path.read_text(encoding="utf-8")) if path is not None and path.exists() else []
+
+
+def hashes(site: Site, release: Release) -> dict[str, str]:
+    """sha256 of what a release brings beside its code."""
+    application, folder = site.config.runbook.application, site.stack.folder(release)
+    files = {"lock": application.lock, "caddyfile": application.caddyfile}
+    if application.compose:
+        files["compose"] = application.compose.file
+    return {name: hashlib.sha256((folder / file).read_bytes()).hexdigest() for name, file in files.items() if (folder / file).exists()}
+
+
+def who() -> str:
+    """Who does this, as far as the system knows."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        name = str(os.geteuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+def _keep_settings(site: Site, identifier: str, values: Mapping[str, str]) -> None:
+    content = json.dumps(dict(values), ensure_ascii=False).encode()
+    files.replace(_settings_file(site, identifier), content, mode=0o600)
+
+
+def _settings_file(site: Site, identifier: str) -> Path:
+    return site.home / "release-settings" / f"{identifier}.json"
+
+
+def _clear(value: Any) -> str:
+    return str(value.get_secret_value() if hasattr(value, "get_secret_value") else value)

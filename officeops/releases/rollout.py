@@ -1,0 +1,389 @@
+"""One release taking over from another: a verb per step, each journalled before it is done and safe to run again.
+
+    with Rollout.begin(site, release, kind="deploy") as rollout:
+        rollout.expand(migrations)      what old and new code can both use
+        rollout.launch()                beside the old one, with its gate shut
+        rollout.prove()                 checks in a row, smoke requests
+        rollout.switch()                the new gate opens, the old one is shut: from here on it serves
+        rollout.bake()                  the old one stays up; a breach gives it its requests back
+        rollout.drain()                 until the old one has answered everything
+        rollout.retire()                its log is kept, it is stopped
+        rollout.finish()
+
+Leaving the block before `retire` ends where it began: the old release serves, the new one is gone. From `retire` on the only way is
+forward. `reconcile` does the same for what a killed process left behind.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from officeops.clock import iso, parse_iso
+from officeops.errors import OfficeOpsError
+from officeops.gate import Gate
+from officeops.ledger import Operation
+from officeops.process import run
+from officeops.progress import Meter
+from officeops.releases import records
+from officeops.releases.logs import keep_logs
+from officeops.releases.proof import prove
+from officeops.releases.watch import Watch
+from officeops.stack.port import Colour, Deployed, Release, other
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from officeops.releases.schema import MigrationPlan
+    from officeops.site import Site
+
+KIND = "rollout"
+Kind = Literal["initial", "deploy", "rollback", "emergency"]
+Strategy = Literal["blue-green", "recreate"]
+_FORWARD = ("retire", "finish")  # journalled: the new release has held, there is nothing to go back for
+_POLL_S = 0.25
+_REACHED_S = 10.0
+_UNDO_DRAIN_S = 30.0
+_MIGRATE_S = 900.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a taking over ended with. Seconds count from its begin; None: it did not come to that. `downtime_s`: how long nobody answered."""
+
+    old: str | None
+    new: str
+    strategy: str
+    migrations: tuple[str | None, str | None]
+    switched_after_s: float | None
+    drained_s: float | None
+    downtime_s: float | None
+    seconds: float
+    outcome: Literal["deployed", "rolled_back", "unchanged"]
+
+
+class Rollout:
+    """One taking over. The caller holds the stack's lock."""
+
+    def __init__(
+        self, site: Site, operation: str, release: Release, colour: Colour, old: Deployed | None, *, strategy: str = "blue-green"
+    ) -> None:
+        self.site, self.operation, self.release, self.colour, self.old = site, operation, release, colour, old
+        self._gate = Gate(site.stack)
+        self._strategy = strategy
+        self._began = time.monotonic()
+        self._watch: Watch | None = None
+        self._state = "begun"
+        self._switched_at: float | None = None
+        self._empty = 0
+        self._interrupted_at: float | None = None
+        self.revisions: tuple[str | None, str | None] = (None, None)
+        self.switched_after_s: float | None = None
+        self.drained_s: float | None = None
+        self.downtime_s: float | None = None
+
+    @classmethod
+    def begin(cls, site: Site, release: Release, *, kind: Kind, strategy: Strategy = "blue-green", why: str = "") -> Self:
+        """Writes down that `release` is about to take over, after what a killed run left is in order."""
+        reconcile(site)
+        old = site.stack.deployed()
+        colour: Colour = other(old.colour) if old and kind != "initial" else old.colour if old else "blue"
+        before = _record_of(site, old) if old else None
+        record = records.new_record(site, release, kind=kind, strategy=strategy, colour=colour, why=why)
+        facts: dict[str, Any] = {"sha": release.sha, "colour": colour, "kind": kind, "strategy": strategy}
+        if old:
+            facts["old"] = {"sha": old.sha, "colour": old.colour, "at": iso(old.at), "record": before}
+        site.ledger.begin(KIND, record.id, **facts)
+        return cls(site, record.id, release, colour, old, strategy=strategy)
+
+    @classmethod
+    def resume(cls, site: Site, operation: Operation) -> Self:
+        """A taking over that a killed process left. Raises UsageError when its release is not on this host any more."""
+        facts = operation.facts
+        kept = facts.get("old")
+        old = Deployed(kept["sha"], parse_iso(kept["at"]), kept["colour"], records.settings_of(site, kept["record"])) if kept else None
+        release = Release(facts["sha"], parse_iso(operation.started_at), records.settings_of(site, operation.id))
+        resumed = cls(site, operation.id, release, facts["colour"], old, strategy=facts["strategy"])
+        resumed._state = operation.state
+        return resumed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        if error is None or self._state in (*_FORWARD, "done"):
+            return
+        try:
+            self.undo(error)
+        except OfficeOpsError as second:
+            raise OfficeOpsError(
+                f"{error} And the way back failed: {second.what}",
+                state=f"{second.state}\nIt is in the journal as unfinished.",
+                todo="Mend what is named above, then `officeops reconcile`.",
+            ) from error
+        if isinstance(error, OfficeOpsError):
+            serves = f"The release {self.old.sha[:10]} serves as before, the new one is removed." if self.old else "No release serves yet."
+            error.state = f"{error.state.rstrip()}\n{serves}".lstrip()
+
+    # The verbs, in the order of the chapter
+
+    def expand(self, plan: MigrationPlan) -> None:
+        """The migrations that the old release can live with."""
+        from officeops.releases.schema import Schema
+
+        self._journal("expand")
+        Schema(self.site).expand(self.release, plan)
+        self.revisions = (plan.current, plan.expand[-1].revision.id if plan.expand else plan.current)
+
+    def interrupt(self) -> None:
+        """Of the strategy `recreate`: the old release is stopped, and nobody answers until `switch`."""
+        self._journal("interrupt")
+        self._interrupted_at = time.monotonic()
+        if self.old:
+            self.site.stack.retire(self.old.colour)
+
+    def launch(self) -> None:
+        """The new release runs beside the old one, and gets no requests."""
+        self._journal("launch")
+        if self.old:
+            self._gate.prepare(self.old.colour)
+            self._gate.shut(self.colour)
+        self._start(self.release, self.colour)
+
+    def downgrade(self, target: str) -> None:
+        """Of a rollback to a release that cannot use today's schema: the schema goes back to `target`, with the data that this drops. From
+        here to `switch` the release that serves may fail; `undo` brings the schema forward again, not the data."""
+        from officeops.releases.schema import Schema
+
+        schema = Schema(self.site)
+        current = schema.current()
+        self.site.ledger.advance(self.operation, "downgrade", downgraded_from=current)
+        self._state = "downgrade"
+        schema.downgrade(target)
+        self.revisions = (current, target)
+
+    def prove(self) -> None:
+        """It is fit to serve. Raises ProofError."""
+        self._journal("prove")
+        prove(self.site, self.colour)
+
+    def switch(self) -> None:
+        """Its gate opens, the other one is shut; the front door answers with it when this returns."""
+        self._journal("switch")
+        self._watch = Watch(self.site, self.colour)
+        self._gate.open(self.colour)
+        self._gate.shut(other(self.colour))
+        self.site.stack.record(Deployed(self.release.sha, self.site.clock(), self.colour, self.release.settings))
+        self._require_reached()
+        self._switched_at = time.monotonic()
+        self.switched_after_s = self._switched_at - self._began
+        if self._interrupted_at is not None:
+            self.downtime_s = self._switched_at - self._interrupted_at
+        records.change(self.site, self.operation, deployed_at=iso(self.site.clock()))
+
+    def bake(self) -> None:
+        """Both run for the runbook's time, and the new one is watched. Raises BreachError."""
+        self._journal("bake")
+        seconds = self.site.config.runbook.releases.bake_seconds
+        meter = Meter("bake", int(seconds), unit="s")
+        while (passed := self._since_switch()) < seconds:
+            self._look()
+            meter.done = int(passed)
+            meter.add(0)
+            time.sleep(min(_POLL_S * 2, max(0.0, seconds - passed)))
+        self._look()
+        meter.finish()
+
+    def drain(self) -> None:
+        """Until the old release has answered everything, or for the runbook's time; the new one is watched meanwhile. Raises BreachError."""
+        self._journal("drain")
+        meter = Meter("requests of the old release", unit="seconds waited")
+        while self.drained_s is None and self._since_switch() < self.site.config.runbook.releases.stream_seconds:
+            self._look()
+            meter.done = int(self._since_switch())
+            meter.add(0)
+            if self.drained_s is None:
+                time.sleep(_POLL_S)
+        meter.finish()
+
+    def wait_for_requests(self) -> None:
+        """Until the old release has answered everything, or for the runbook's time, with no eye on the new one."""
+        self._journal("drain")
+        while self.drained_s is None and self._since_switch() < self.site.config.runbook.releases.stream_seconds:
+            self._count_requests()
+            if self.drained_s is None:
+                time.sleep(_POLL_S)
+
+    def retire(self) -> None:
+        """The old release is stopped, its log kept. From here on there is no way back but a rollback."""
+        self._journal("retire")
+        if self.old and self.old.colour != self.colour:
+            keep_logs(self.site, self.operation, self.old.colour)
+            self.site.stack.retire(self.old.colour)
+        if self._rolled and any(one.kind == "app" and not one.rolled for one in self.site.config.runbook.services.values()):
+            self.site.stack.up(self.release)  # apps with one colour follow, with an interruption of their own
+
+    def up(self) -> None:
+        """Of a first release: everything is started on it."""
+        self._journal("up")
+        self.site.stack.up(self.release)
+        now = self.site.stack.deployed()
+        assert now is not None, "up writes it down"
+        self.switched_after_s = time.monotonic() - self._began
+        records.change(self.site, self.operation, colour=now.colour, deployed_at=iso(self.site.clock()))
+
+    def finish(self) -> Outcome:
+        """It is done; what no rollback may need is removed."""
+        self._journal("finish")
+        now = iso(self.site.clock())
+        records.change(self.site, self.operation, outcome="deployed", retired_at=now, revision=self._revision())
+        self.site.ledger.end(self.operation, "done")
+        self._state = "done"
+        records.prune(self.site)
+        kind = self.operation.partition("-")[0]
+        return Outcome(
+            self.old.sha if self.old else None, self.release.sha, self._strategy, self.revisions, self.switched_after_s,
+            self.drained_s, self.downtime_s, time.monotonic() - self._began, "deployed" if kind in ("initial", "deploy") else "rolled_back",
+        )  # fmt: skip
+
+    # The way back
+
+    def undo(self, why: BaseException | str) -> None:
+        """As it was before: the old release serves, the new one is gone. The schema stays expanded: the old one can use it."""
+        self._journal("undo")
+        self._upgrade_again()
+        if self.old is not None and self.old.colour != self.colour:
+            self._revive(self.old)
+            self._gate.open(self.old.colour)
+            self._gate.shut(self.colour)
+            self.site.stack.record(self.old)
+            self._see_off_requests()
+            keep_logs(self.site, f"{self.operation}-undone", self.colour)
+            self.site.stack.retire(self.colour)
+        records.change(self.site, self.operation, outcome="undone", error=str(why))
+        self.site.ledger.end(self.operation, "undone", str(why))
+        self._state = "done"
+
+    def _revive(self, old: Deployed) -> None:
+        """The old release runs, if it was stopped or has ended meanwhile."""
+        if self._rolled and all(one.state == "running" for one in self.site.stack.instances(old.colour)):
+            return
+        self._start(Release(old.sha, old.at, old.settings), old.colour)
+        prove(self.site, old.colour)
+
+    def _start(self, release: Release, colour: Colour) -> None:
+        if self._rolled:
+            self.site.stack.launch(release, colour)
+        else:
+            self.site.stack.up(release)
+
+    @property
+    def _rolled(self) -> bool:
+        return bool(self.site.config.runbook.rolled())
+
+    def _upgrade_again(self) -> None:
+        """The schema that the old release needs, when it was taken from under it."""
+        operation = self.site.ledger.operation(self.operation)
+        revision = operation.facts.get("downgraded_from") if operation else None
+        if self.old is not None and revision is not None:
+            release = Release(self.old.sha, self.old.at, self.old.settings)
+            run(self.site.stack.migration(release, ["upgrade", str(revision)]), timeout=_MIGRATE_S)
+
+    def _see_off_requests(self) -> None:
+        deadline = time.monotonic() + _UNDO_DRAIN_S
+        empty = 0
+        while empty < 2 and time.monotonic() < deadline:
+            try:
+                empty = empty + 1 if self._gate.in_flight(self.colour) == 0 else 0
+            except OfficeOpsError:
+                return  # Caddy is away: so are its requests
+            time.sleep(_POLL_S / 4)
+
+    def _look(self) -> None:
+        """One look at both: whether the new one is well, whether the old one has answered everything."""
+        if self._watch is None:
+            self._watch = Watch(self.site, self.colour)
+        self._watch.check()
+        self._count_requests()
+
+    def _count_requests(self) -> None:
+        if self.drained_s is None and self.old is not None:
+            try:
+                self._empty = self._empty + 1 if self._gate.in_flight(self.old.colour) == 0 else 0
+            except OfficeOpsError:
+                self._empty = 0
+            if self._empty >= 2:
+                self.drained_s = self._since_switch()
+
+    def _since_switch(self) -> float:
+        if self._switched_at is None:
+            self._switched_at = time.monotonic()
+        return time.monotonic() - self._switched_at
+
+    def _require_reached(self) -> None:
+        path = self.site.config.runbook.releases.version_path
+        deadline = time.monotonic() + _REACHED_S
+        while path and (found := self._gate.serving(path)) != self.release.sha:
+            if time.monotonic() > deadline:
+                raise OfficeOpsError(
+                    f"The front door answers with {found or 'nothing'} at {path} after the switch to {self.release.sha[:10]}."
+                )
+            time.sleep(0.02)
+
+    def _revision(self) -> str | None:
+        from officeops.releases.schema import Schema
+
+        try:
+            return Schema(self.site).current()
+        except OfficeOpsError:
+            return None  # it is only noted
+
+    def _journal(self, state: str) -> None:
+        self.site.ledger.advance(self.operation, state)
+        self._state = state
+
+
+def reconcile(site: Site) -> list[str]:
+    """Ends every taking over that a killed process left: forward when the new release had held, back otherwise. Returns what was done, for
+    people. The caller holds the stack's lock."""
+    done = []
+    for operation in site.ledger.operations(KIND):
+        rollout = Rollout.resume(site, operation)
+        if operation.state in _FORWARD:
+            rollout.retire()
+            rollout.finish()
+            done.append(f"{operation.id} was finished: {rollout.release.sha[:10]} serves")
+        else:
+            rollout.undo(f"The process that did it ended while it was at: {operation.state}")
+            done.append(f"{operation.id} was undone: {rollout.old.sha[:10] if rollout.old else 'nothing'} serves")
+    return done
+
+
+def bring_up(site: Site, release: Release) -> list[str]:
+    """Everything runs on `release`. What a killed run left is put in order on the way; returns what of it could not be, for people.
+
+    The release that took requests last is simply started again, with the settings that it ran with; another one takes its place as a first
+    release does, with an interruption."""
+    from officeops.order import put_in_order as put_everything_in_order
+
+    old = site.stack.deployed()
+    if old is not None and (old.sha == release.sha or site.ledger.operations(KIND)):
+        site.stack.up(Release(old.sha, old.at, old.settings))
+    troubles = put_everything_in_order(site) if old else []
+    if old is None or old.sha != release.sha:
+        with Rollout.begin(site, release, kind="initial", strategy="recreate", why="officeops up") as rollout:
+            rollout.up()
+            rollout.finish()
+    return troubles
+
+
+def _record_of(site: Site, deployed: Deployed) -> str:
+    """The record of the release that runs; one from before there were records gets one now."""
+    known = next((one.id for one in site.ledger.releases() if one.sha == deployed.sha and one.outcome == "deployed"), None)
+    if known is not None:
+        return known
+    release = Release(deployed.sha, deployed.at, deployed.settings)
+    record = records.new_record(site, release, kind="initial", strategy="recreate", colour=deployed.colour, why="It ran already.")
+    records.change(site, record.id, created_at=iso(deployed.at), deployed_at=iso(deployed.at), outcome="deployed")
+    return record.id
