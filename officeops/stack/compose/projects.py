@@ -60,6 +60,7 @@ class Projects:
             "COMPOSE_PROJECT_NAME": self._config.runbook.stack, "RELEASE_SHA": sha, "OFFICEOPS_DIR": str(self._config.folder),
             "DOCKER_SOCKET": self._engine.address.removeprefix("unix://"), "DOCKER_HOST": self._engine.address,
             "OFFICEOPS_UID": str(os.geteuid()), "OFFICEOPS_GID": str(os.getegid()),
+            "PROXY_DIR": str(self._home / "proxy"),
             "RELEASE_CREATED": self._commits.committed_at(sha).isoformat(),
         }  # fmt: skip
         file = self._commits.path(sha) / self.application.file

@@ -26,6 +26,7 @@ from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, Engine
 from officeops.stack.compose.images import Images
 from officeops.stack.compose.one_offs import OneOffs
 from officeops.stack.compose.projects import Projects
+from officeops.stack.compose.proxy import Proxy
 from officeops.stack.compose.rolling import Rolling
 from officeops.stack.compose.running import Running
 from officeops.stack.compose.validation import Validation
@@ -55,6 +56,7 @@ class ComposeStack:
         self._images = Images(self.engine, self._projects, self._commits)
         self._one_offs = OneOffs(config, self.engine, self._projects)
         self._rolling = Rolling(config, self.engine, self._projects, self._images, self._running)
+        self._proxy = Proxy(config, self.engine, self._running, self._rolling)
         self._clients = Clients(config, self.engine, self._running)
 
     @property
@@ -112,6 +114,7 @@ class ComposeStack:
         self._require_ours()
         self._require_ports(release)
         self._make_gate(colour)
+        self._proxy.place(self._caddyfile(release))
         first = [name for name, service in services.items() if not service.depends_on and service.kind != "app"]
         self._bring_up(release, first, wait_for=[self._runbook.database.service])
         self.migrate(release)
@@ -214,6 +217,12 @@ class ComposeStack:
     def gate_folder(self) -> Path:
         return self._home / "gate"
 
+    def proxy_digest(self) -> str | None:
+        return self._proxy.digest()
+
+    def reload_proxy(self, release: Release) -> None:
+        self._proxy.reload(self._caddyfile(release))
+
     # --- volumes and the database --------------------------------------------------------------------------------------------
 
     def volumes(self, *, measure: bool = False) -> list[Volume]:
@@ -268,6 +277,9 @@ class ComposeStack:
         """Of the rolled services that take requests."""
         deployed = self.deployed()
         return deployed.colour if deployed else "blue"
+
+    def _caddyfile(self, release: Release) -> Path:
+        return self.folder(release) / self._runbook.application.caddyfile
 
     def _make_gate(self, colour: Colour) -> None:
         """Before Caddy's container, or the engine would make the folder, for root."""
