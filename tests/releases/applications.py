@@ -157,6 +157,8 @@ VARIANTS: Mapping[str, Patch] = {
     "new-key": _new_key,
     # Drops a column that the release before it writes, and says of no contract.
     "unsafe-migration": _migration("unsafe", "ALTER TABLE messages DROP COLUMN model"),
+    # Nothing is wrong with it, and the front door is to be configured in another way.
+    "other-front-door": lambda tree: _replace(tree / "caddy" / "Caddyfile", "max_size 1MB", "max_size 2MB"),
     "bad-caddyfile": lambda tree: _append(tree / "caddy" / "Caddyfile", "\n:1 {\n\tnonsense\n}\n"),
     "bad-compose": lambda tree: _append(tree / "docker-compose.yml", "\nservcies: {}\n"),
 }

@@ -58,7 +58,7 @@ def why_undone(office: Office) -> str:
     ],
 )
 def test_one_that_is_not_fit_to_serve_never_gets_a_request(office: Office, name: str, error: type[OfficeOpsError], words: str) -> None:
-    site = office.with_releases(ready_seconds=12 if name == "never-ready" else 60)
+    site = office.with_releases(ready_seconds=12 if name == "never-ready" else 90)
     with Knocking(site) as knocking, pytest.raises(error, match=words) as caught:
         roll_out(site, build(site, office.variant(name)))
     assert knocking.failures == []
@@ -69,7 +69,7 @@ def test_one_that_is_not_fit_to_serve_never_gets_a_request(office: Office, name:
 
 
 def test_one_that_ends_at_its_start_is_given_up_with_its_last_words(office: Office) -> None:
-    site = office.with_releases(ready_seconds=60)
+    site = office.with_releases(ready_seconds=90)
     with Knocking(site) as knocking, pytest.raises(ProofError, match="is not ready") as caught:
         roll_out(site, build(site, office.variant("new-key")))  # nobody looked before: the key is missing
     assert knocking.failures == []

@@ -28,7 +28,7 @@ from officeops.stack.port import COLOURS, Release
 from tests.support.site import PROJECT
 
 QUICK = Releases(
-    keep=3, ready_checks=2, ready_seconds=25, bake_seconds=0.5, stream_seconds=20, min_requests=10, lock_timeout_ms=500,
+    keep=3, ready_checks=2, ready_seconds=90, bake_seconds=0.5, stream_seconds=20, min_requests=10, lock_timeout_ms=500,
     smoke=({"service": "backend", "path": "/health", "contains": "ok"}, {"service": "frontend", "path": "/", "contains": "<html"}),
     version_path="/version", metrics_path="/metrics", disk_free_bytes=0,
 )  # fmt: skip
