@@ -95,4 +95,5 @@ class Rolling:
         grace = max((math.ceil(self._runbook.services[name].stop_grace) for name in self._runbook.rolled()), default=0)
         found = [one["Id"] for one in self._engine.containers(labels) if one["Labels"][SERVICE] in services]
         self._engine.stop(found, grace)
-        self._engine.remove(found)
+        for container in found:
+            self._engine.remove(container)
