@@ -55,6 +55,8 @@ class Rolling:
         rolled = self._runbook.rolled()
         if service not in rolled:
             raise UsageError(f"There is no rolled service {service!r}.", todo=f"The runbook has {', '.join(rolled) or 'none'}.")
+        if not self._running.of(service, colour, running_only=True):
+            raise OfficeOpsError(f"{service} does not run in {colour}.")
         _, address = self._running.address(service, colour)
         return f"http://{address}:{self._runbook.services[service].container_port}"
 
