@@ -28,7 +28,7 @@ MODEL = "another-model:1b"
 @pytest.fixture(scope="session")
 def next_sha(repository: Path) -> str:
     """A commit after the one that runs: a page more."""
-    return commit_beside(repository, {"frontend/next.txt": "of the next release"})
+    return commit_beside(repository, {"frontend/next.js": "of the next release"})
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_second_release_runs_beside_the_first_which_goes_on_taking_requests(ru
     try:
         eventually(lambda: all(one.health == "healthy" for one in running.stack.instances("green")), 60, what="the second colour")
         assert ask(running.stack, "/version").json()["release"] == following.sha
-        assert ask(running.stack, "/next.txt", service="frontend").text == "of the next release"
+        assert ask(running.stack, "/next.js", service="frontend").text == "of the next release"
         assert running.get("/version").json()["release"] == running.release.sha
         assert running.stack.services() == before
     finally:
@@ -106,7 +106,7 @@ def test_what_ran_in_a_colour_before_is_gone_when_another_release_is_launched_in
     eventually(lambda: all(one.health == "healthy" for one in running.stack.instances("green")), 60, what="the third")
     assert ask(running.stack, "/version").json()["release"] == running.release.sha
     assert ask(running.stack, "/api/v1/ai/models").json()["default"] == "third:1b"
-    assert ask(running.stack, "/next.txt", service="frontend").status_code == 404
+    assert ask(running.stack, "/next.js", service="frontend").status_code == 404
 
 
 @pytest.mark.parametrize("service", ["nobody", "postgres"])
@@ -216,7 +216,7 @@ def test_built_releases_are_found_newest_first_with_what_they_were_built_to(runn
     assert shas.index(following.sha) < shas.index(running.release.sha)
     assert built == sorted(built, key=lambda one: one.built_at, reverse=True)
     assert all(running.stack.artifact(following).values())
-    assert (running.stack.folder(following) / "frontend" / "next.txt").read_text() == "of the next release"
+    assert (running.stack.folder(following) / "frontend" / "next.js").read_text() == "of the next release"
 
 
 def test_a_release_that_runs_is_not_discarded(running: RunningStack, beside: Release) -> None:
