@@ -49,7 +49,7 @@ from tests.support.releases import build, roll_out
 from tests.support.stack import RunningStack, git, make_repository, running_compose, running_local
 
 CLIENTS = (
-    Clients("get", 10, 14), Clients("post", 6, 10), Clients("one-shot", 4, 10), Clients("http2", 8, 10),
+    Clients("get", 10, 16), Clients("post", 6, 5), Clients("one-shot", 4, 10), Clients("http2", 8, 10),
     Clients("slow post", 4), Clients("stream", 4),
 )  # fmt: skip
 REQUESTS_A_SWITCH = 5000
