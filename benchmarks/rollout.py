@@ -31,6 +31,7 @@ from benchmarks.checks import Check, at_least, at_most, print_json, print_verdic
 from benchmarks.load import Clients, Load
 from benchmarks.record import Record, Switch, around, outside
 from officeops.config import Config
+from officeops.errors import OfficeOpsError
 from officeops.gate import Gate
 from officeops.process import run
 from officeops.releases import emergency
@@ -269,8 +270,13 @@ def measure(stack: str, switches: int, long: int, say: Say) -> dict[str, Any]:
         with found.load() as load:
             time.sleep(_BEGIN_S)
             since = time.monotonic()
-            done = roll(found, load, switches, long, say)
-            back, asked = go_back(found, say)
+            try:
+                done = roll(found, load, switches, long, say)
+                back, asked = go_back(found, say)
+            except OfficeOpsError:
+                for _, kind, what in load.end().first_failures:
+                    say(f"failed: {kind}: {what}")
+                raise
             time.sleep(_BEGIN_S)
             until = time.monotonic()
             record = load.end()
