@@ -19,6 +19,7 @@ import httpx
 from officeops.config import Config
 from officeops.host import host_name
 from officeops.settings import Settings
+from officeops.stack.values import front_url, site_url
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -78,16 +79,13 @@ def own_api_url(settings: Settings) -> str:
 
 def ui_url(settings: Settings) -> str:
     """Where people reach its pages, and where links in messages lead: by the site's own address where there is one, else on this host."""
-    named = settings.site_address.split(",")[0].strip() if settings.officeops_stack == "compose" else ""
-    if not named:
-        return f"http://127.0.0.1:{settings.prefect_port}{BASE}"
-    return f"{named if '://' in named else f'https://{named}'}{BASE}"
+    named = site_url(settings)
+    return f"{named}{BASE}" if named else f"http://127.0.0.1:{settings.prefect_port}{BASE}"
 
 
 def front_door_url(settings: Settings) -> str:
     """The same pages through the front door, by TLS."""
-    shown = ui_url(settings)
-    return shown if shown.startswith("https://") else f"https://localhost:{settings.https_port}{BASE}"
+    return f"{front_url(settings)}{BASE}"
 
 
 def pool_name(stack: str) -> str:

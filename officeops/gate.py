@@ -14,8 +14,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from officeops.errors import OfficeOpsError, RefusedError, TransientError
+from officeops.files import flush_folder
 from officeops.stack.port import COLOURS, Colour, other
-from officeops.stack.releases import flush_folder
 
 _POLL_S = 0.05
 _ASK_S = 3.0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from officeops import files
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command, CommandError, run, started
 from officeops.stack.port import Colour, Deployed, Release
@@ -111,17 +112,8 @@ def deployed(home: Path) -> Deployed | None:
 def record(home: Path, deployed: Deployed) -> None:
     """Writes down which release takes requests. Durable when it returns; whoever is killed in it leaves what was there before. For our
     eyes only: a setting may be a secret."""
-    home.mkdir(parents=True, exist_ok=True)
-    path = home / "release.json"
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
     written = {"sha": deployed.sha, "since": deployed.at.isoformat(), "colour": deployed.colour, "settings": dict(deployed.settings)}
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(json.dumps(written))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    flush_folder(home)
+    files.replace(home / "release.json", json.dumps(written).encode(), mode=0o600)
 
 
 def taken_over(before: Deployed | None, release: Release, colour: Colour, now: datetime) -> Deployed:
@@ -139,12 +131,3 @@ def with_arguments(command: Sequence[str], arguments: Sequence[str]) -> tuple[st
             todo="Have it end so in runbook.yaml; single revisions are asked for by replacing these two words.",
         )
     return (*command[:-2], *arguments)
-
-
-def flush_folder(folder: Path) -> None:
-    """The names in `folder` are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from officeops import files
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.gate import Gate
 from officeops.postgres import tools
 from officeops.process import Command, run
 from officeops.progress import Meter
-from officeops.stack import releases
+from officeops.stack import caddy, releases
 from officeops.stack.local import logs, ports, programs, usage
 from officeops.stack.local.colours import Colours
 from officeops.stack.local.releases import Releases
@@ -173,12 +175,24 @@ class LocalStack:
     def validate(self, release: Release) -> list[str]:
         file = self._caddyfile(release)
         if not file.is_file():
-            return [f"The release has no {self._config.runbook.application.caddyfile}."]
+            return [self._no_caddyfile()]
         with TemporaryDirectory() as data:  # Caddy keeps what it makes of its own there
             environment = programs.caddy_environment(self._config, Path(data))
             command = Command((str(programs.caddy()), "validate", "--config", str(file), "--adapter", "caddyfile"), environment)
             done = run(command, timeout=_VALIDATE_S, ok=range(256))
-        return [line for line in done.stderr.splitlines() if '"level":"info"' not in line] if done.status else []
+        return caddy.complaints(done.stderr) if done.status else []
+
+    def proxy_digest(self) -> str | None:
+        file = programs.front_door(self._config)
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+
+    def reload_proxy(self, release: Release) -> None:
+        place, wanted = programs.front_door(self._config), self._caddyfile(release)
+        environment = programs.caddy_environment(self._config, place.parent)
+        address = f"127.0.0.1:{self._config.settings.caddy_admin_port}"
+        argv = (str(programs.caddy()), "reload", "--config", str(wanted), "--adapter", "caddyfile", "--address", address)
+        run(Command(argv, environment), timeout=_VALIDATE_S)  # refused: what runs goes on as it is
+        files.replace(place, wanted.read_bytes())
 
     def migration(self, release: Release, arguments: Sequence[str]) -> Command:
         local = self._config.runbook.application.migrate
@@ -318,20 +332,23 @@ class LocalStack:
 
     def _place_caddyfile(self, release: Release) -> None:
         """Caddy gets the release's. One that runs with another is stopped first: whoever is killed here leaves it to be started anew."""
-        text, place = self._caddyfile(release).read_bytes(), programs.front_door(self._config)
+        file, place = self._caddyfile(release), programs.front_door(self._config)
+        if not file.is_file():
+            raise UsageError(self._no_caddyfile(), todo="Correct application.caddyfile in runbook.yaml.")
+        text = file.read_bytes()
         if place.exists() and place.read_bytes() == text:
             return
         if self._supervisor.running:
             for name, service in self._config.runbook.services.items():
                 if service.kind == "caddy":
                     self._supervisor.stop(name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_suffix(".new")
-        temporary.write_bytes(text)
-        temporary.rename(place)
+        files.replace(place, text)
 
     def _caddyfile(self, release: Release) -> Path:
         return self.folder(release) / self._config.runbook.application.caddyfile
+
+    def _no_caddyfile(self) -> str:
+        return f"The release has no {self._config.runbook.application.caddyfile}."
 
     def _set_gates(self, colour: Colour) -> None:
         gate = Gate(self)
@@ -367,6 +384,7 @@ class LocalStack:
             ports.require_free(programs.port_of(self._config, service, colour), programs.port_key(service, colour), name)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name)
+                ports.require_free(self._config.settings.https_port, "HTTPS_PORT", name)
         self._supervisor.start(program)
         deadline = time.monotonic() + timeout
         while why := problem(self._config, name, colour):
@@ -388,6 +406,7 @@ class LocalStack:
                 ports.require_free(port, key, name, ours=ours)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name, ours=ours)
+                ports.require_free(self._config.settings.https_port, "HTTPS_PORT", name, ours=ours)
 
     def _waits(self, name: str) -> bool:
         return bool(self._config.runbook.services[name].depends_on)
