@@ -15,7 +15,19 @@ from typing import Any
 from pydantic import SecretStr
 
 from deployments import worker_files
-from deployments.control_plane import POSTGRES, PROJECT, READY_S, SERVER, WORKER, Started, is_ready, prefect_home, ui_url, wait_until
+from deployments.control_plane import (
+    POSTGRES,
+    PROJECT,
+    READY_S,
+    SERVER,
+    WORKER,
+    Started,
+    is_ready,
+    prefect_home,
+    said_changes,
+    ui_url,
+    wait_until,
+)
 from officeops.config import Config
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.host import host_name
@@ -153,7 +165,7 @@ def _apply(docker: Engine, project: commands.Project) -> list[str]:
         said = docker.api.logs(found["Id"], stdout=True, stderr=False).decode()
     if status:
         raise _unwell(docker, project, _BOOTSTRAP, f"failed with status {status}")
-    return [line for line in said.splitlines() if line]
+    return said_changes(said)
 
 
 def _up(service: str, *, anew: bool = False) -> list[str]:
