@@ -23,7 +23,7 @@ _BAD = {"Failed": "failed", "Crashed": "crashed", "TimedOut": "took too long and
 _PREFIXES = ("Flow run encountered an exception: ", "Task run encountered an exception ")
 
 
-@step("tell", retries=4)
+@step("tell", retries=3)
 def deliver(site: Site, channel: Channel, text: Text) -> None:
     """One channel."""
     deliver_once(site.config.settings, channel, text)
