@@ -222,9 +222,10 @@ class Stack(Protocol):
         its grace. Raises OfficeOpsError, with the old configuration in use, when Caddy refuses it."""
         ...
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
         """The release's migration program with other arguments: runbook.yaml has its command for `upgrade head`, whose last two are
-        replaced. With its environment, against the application's database. Raises UsageError when the runbook has none of that form."""
+        replaced. Against the application's database, with its environment and `environment`. Raises UsageError when the runbook has none
+        of that form."""
         ...
 
     def logs(

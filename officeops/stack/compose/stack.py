@@ -100,8 +100,8 @@ class ComposeStack:
     def migrate(self, release: Release) -> None:
         self._one_offs.migrate(release)
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
-        return self._one_offs.migration(release, arguments)
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
+        return self._one_offs.migration(release, arguments, environment or {})
 
     def seed(self, release: Release) -> str:
         return self._one_offs.seed(release)
