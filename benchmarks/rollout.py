@@ -302,6 +302,7 @@ def told(record: Record, switches: list[Switch], first: str, since: float, until
         "requests": record.total,
         "failed": record.failed_count,
         "kinds": record.by_kind(),
+        "failed_by_cause": dict(record.failures.most_common()),
         "failures": [{"switch_s": _since_switch(at, switches), "kind": kind, "what": what} for at, kind, what in record.first_failures],
         "told_release": said,
         "wrong_release": wrong,
@@ -370,6 +371,8 @@ def show(figures: dict[str, Any], found: list[Check]) -> None:
     for when, one in figures["latency_ms"].items():
         latency.add_row(when, *(str(one[key]) for key in ("count", "p50", "p95", "p99", "max")))
     out.print(latency)
+    for cause, count in figures["failed_by_cause"].items():
+        out.print(f"failed {count} times: {cause}", markup=False)
     for failure in figures["failures"]:
         out.print(f"failed {failure['switch_s']} s after a switch: {failure['kind']}: {failure['what']}", markup=False)
     print_verdicts(found)
