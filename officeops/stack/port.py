@@ -168,9 +168,9 @@ class Stack(Protocol):
         was never started or has been retired is stopped."""
         ...
 
-    def endpoint(self, service: str, colour: Colour) -> str:
-        """Where this process reaches a rolled service of that colour directly, past the front door: `http://HOST:PORT`. Raises
-        OfficeOpsError when it does not run."""
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        """Where this process reaches a service directly, past the front door: `http://HOST:PORT`; a rolled one in that colour (None: the
+        one that takes requests). Raises OfficeOpsError when it does not run, UsageError when it has no known port."""
         ...
 
     def front_door(self) -> str:

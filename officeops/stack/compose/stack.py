@@ -204,7 +204,8 @@ class ComposeStack:
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._running.instances(colour)
 
-    def endpoint(self, service: str, colour: Colour) -> str:
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        self._require(service)
         return self._rolling.endpoint(service, colour)
 
     def front_door(self) -> str:

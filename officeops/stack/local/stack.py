@@ -138,8 +138,11 @@ class LocalStack:
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._colours.instances(colour)
 
-    def endpoint(self, service: str, colour: Colour) -> str:
-        return self._colours.endpoint(service, colour)
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        self._require(service)
+        if self._is_rolled(service):
+            return self._colours.endpoint(service, colour or self._colour())
+        return f"http://127.0.0.1:{programs.port_of(self._config, self._config.runbook.services[service])}"
 
     def front_door(self) -> str:
         (service,) = (one for one in self._config.runbook.services.values() if one.kind == "caddy")
