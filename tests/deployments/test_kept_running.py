@@ -54,7 +54,7 @@ def test_server_worker_and_database_are_killed_and_no_run_is_lost_and_a_late_one
     kill(plane, WORKER)
     eventually(lambda: control_plane.is_ready(plane.site.config.settings), 120, "the server's return")
     ended = plane.ended(run, 150)
-    assert ended.state_name == "Completed"
+    assert ended.state_name == "Completed", ended.state
     with plane.client() as client:
         said = [line.message for line in client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": [run.id]}}))]
         assert {one.name: one.trigger.model_dump(mode="json") for one in client.read_automations()} == before
@@ -107,7 +107,7 @@ def test_the_api_asks_for_its_password_and_for_a_token_of_whoever_changes_someth
     secure, (user, _, password) = door[1], plane.site.config.settings.prefect_auth_string.get_secret_value().partition(":")
     with httpx.Client(verify=trusting(), base_url=f"{secure}/prefect/api") as client:
         assert client.get("/health").status_code == 200
-        assert client.post("/flows/filter", json={}).status_code == 401
+        assert client.get("/admin/version").status_code == 401
         assert client.post("/flows/filter", json={}, auth=(user, password)).status_code == 403
         token = client.get("/csrf-token", params={"client": "test"}, auth=(user, password)).json()["token"]
         headers = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "test"}
