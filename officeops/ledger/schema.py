@@ -67,3 +67,13 @@ releases = Table(
     Column("outcome", String(20)),  # deployed, failed, undone; NULL while it goes on
     Column("error", Text),
 )
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("at", String(40), primary_key=True),
+    Column("values", JSON, nullable=False),  # by name; null: could not be asked
+    Column("wrong", JSON, nullable=False),  # names of what was not well
+    Column("counters", JSON, nullable=False),  # of the application, by service and colour
+)

@@ -85,11 +85,13 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a service takes now. cpu: cores (1.0 = one core busy). memory: bytes resident."""
+    """What a service takes now. cpu: cores (1.0 = one core busy). memory: bytes resident. limit: bytes that it may have, None when nobody
+    said how many."""
 
     service: str
     cpu: float
     memory: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,11 @@ class Stack(Protocol):
 
     def front_door(self) -> str:
         """Where this process reaches Caddy: `http://HOST:PORT`."""
+        ...
+
+    def address(self, service: str) -> tuple[str, int]:
+        """Host and port where this process reaches a service of kind postgres, redis, ollama or caddy. Raises OfficeOpsError when it does
+        not run in a place that can be reached."""
         ...
 
     def in_flight(self, colour: Colour) -> int:

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from officeops.gate import Gate
-from officeops.releases.schema import Schema
 
 from officeops.errors import OfficeOpsError, UsageError
+from officeops.gate import Gate
 from officeops.lock import LockedError
 from officeops.releases import emergency, records
 from officeops.releases.rollout import Rollout
+from officeops.releases.schema import Schema
 from tests.releases.conftest import Office
 from tests.support.releases import Knocking, build, require_sound, roll_out
 

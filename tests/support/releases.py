@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from officeops.gate import Gate
-from officeops.releases.schema import Schema
 
 from officeops.config import Config
+from officeops.gate import Gate
 from officeops.releases import records
 from officeops.releases.rollout import Kind, Outcome, Rollout, Strategy, reconcile
+from officeops.releases.schema import Schema
 from officeops.runbook.model import Releases
 from officeops.site import Site, open_site
 from officeops.stack.port import COLOURS, Release

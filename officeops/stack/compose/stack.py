@@ -195,6 +195,16 @@ class ComposeStack:
         host = place[1] if place else service
         return DatabaseAddress(host, _PORTS["postgres"], settings.postgres_user, settings.postgres_password, name or settings.postgres_db)
 
+    def address(self, service: str) -> tuple[str, int]:
+        self._require(service)
+        port = _PORTS.get(self._config.runbook.services[service].kind)
+        ids = self._containers(running_only=True).get(service)
+        found = self.engine.inspect(ids[0]) if ids else None
+        place = containers.address(found) if found else None
+        if place is None or port is None:
+            raise OfficeOpsError(f"{service} is not running.", todo="Start it with `officeops up`.")
+        return place[1], port
+
     def ask(self, queries: Sequence[str], *, timeout: float) -> list[str]:
         # A driver is imported in less time than a container starts.
         import psycopg
@@ -467,5 +477,6 @@ def _added(found: Sequence[Usage]) -> list[Usage]:
     sums: dict[str, Usage] = {}
     for one in found:
         before = sums.get(one.service, Usage(one.service, 0.0, 0))
-        sums[one.service] = Usage(one.service, before.cpu + one.cpu, before.memory + one.memory)
+        limit = (before.limit or 0) + one.limit if one.limit else before.limit
+        sums[one.service] = Usage(one.service, before.cpu + one.cpu, before.memory + one.memory, limit)
     return list(sums.values())

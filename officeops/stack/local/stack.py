@@ -144,6 +144,10 @@ class LocalStack:
         (service,) = (one for one in self._config.runbook.services.values() if one.kind == "caddy")
         return f"http://127.0.0.1:{programs.port_of(self._config, service)}"
 
+    def address(self, service: str) -> tuple[str, int]:
+        self._require(service)
+        return "127.0.0.1", programs.port_of(self._config, self._config.runbook.services[service])
+
     def in_flight(self, colour: Colour) -> int:
         return self._colours.in_flight(colour)
 
