@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from officeops.probes.reading import Reading
-from officeops.runbook.watching import Role, RuleChange, Severity
+from officeops.runbook.parts import Role
+from officeops.runbook.watching import RuleChange, Severity
 
 Unit = Literal["yes", "share", "seconds", "bytes", "days", "hours", "count"]
 

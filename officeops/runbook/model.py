@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from officeops.runbook.parts import Amount, Argument, Count, Inside, Name, Part, Switch, Text, Variable
+from officeops.runbook.parts import Amount, Argument, Count, Inside, Name, Part, Role, Switch, Text, Variable
 from officeops.runbook.watching import Alerts, Probes, Remedies
 
 
@@ -171,7 +171,7 @@ class Backups(Part):
 class Contact(Part):
     """Who is told what."""
 
-    role: Literal["system_administrator", "database_administrator", "development_lead"] = Field(description="What the person answers for")
+    role: Role = Field(description="What the person answers for")
     name: str = Field(description="Who it is")
     contact: str = Field("", description="Telephone, address or channel, for people to read")
 
@@ -194,6 +194,7 @@ class Runbook(Part):
     alerts: Alerts = Field(Alerts(), description="What people are told of it")
     remedies: Remedies = Field(Remedies(), description="What is done about it")
     contacts: tuple[Contact, ...] = Field((), description="Who is told")
+    advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 
     def rolled(self) -> tuple[str, ...]:
         """Names of the services that have two colours."""

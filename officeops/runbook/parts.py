@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 Switch = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True)]
 Amount = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Role = Literal["system_administrator", "database_administrator", "development_lead"]
 
 
 class Part(BaseModel):

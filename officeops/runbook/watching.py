@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from officeops.runbook.parts import Amount, Count, Inside, Name, Part, Switch, Text
+from officeops.runbook.parts import Amount, Count, Inside, Name, Part, Role, Switch, Text
 
-Role = Literal["system_administrator", "database_administrator", "development_lead"]
 Severity = Literal["warning", "critical"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,126}$")]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from deployments import control_plane
 from officeops.postgres import databases
 from officeops.process import Command, run
 from officeops.site import Site
+from tests.support.channel import Channel, listening
 from tests.support.paths import open_folder
 from tests.support.ports import eventually
 from tests.support.postgres import Running
@@ -46,43 +45,6 @@ class Ended:
         found = json.loads(self.stdout)
         assert isinstance(found, dict)
         return found
-
-
-@dataclass
-class Channel:
-    """A chat channel: a webhook on loopback that keeps what it is sent."""
-
-    url: str
-    messages: list[tuple[str, str]] = field(default_factory=list)  # path, body
-
-    def sent_to(self, path: str) -> list[str]:
-        """Bodies that `path` was sent."""
-        return [body for at, body in self.messages if at == path]
-
-
-@contextmanager
-def listening() -> Iterator[Channel]:
-    """A channel for the block."""
-    channel = Channel("")
-
-    class Listener(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-            channel.messages.append((self.path, body))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_arguments: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    channel.url = f"127.0.0.1:{server.server_port}"
-    try:
-        yield channel
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @dataclass(frozen=True)

@@ -103,15 +103,9 @@ class Running:
         """What the service's containers printed, by time."""
         return logs.merged(self._engine, service, self.of(service, colour), since=since, until=until, tail=tail)
 
-    def address(self, service: str) -> tuple[str, int]:
-        """Host and port of a server of a kind that is known. Raises OfficeOpsError when it does not run, or has no network."""
-        port = PORTS.get(self._runbook.services[service].kind)
-        ids = self.of(service, running_only=True)
-        found = self._engine.inspect(ids[0]) if ids else None
-        place = containers.address(found) if found else None
-        if place is None or port is None:
-            raise OfficeOpsError(f"{service} is not running.", todo="Start it with `officeops up`.")
-        return place[1], port
+    def place(self, service: str) -> tuple[str, int]:
+        """Host and port of a server of a kind that is known. Raises OfficeOpsError when it does not run."""
+        return self.address(service)[1], PORTS[self._runbook.services[service].kind]
 
     def usage(self) -> list[Usage]:
         """What each running service takes, with all its containers, both colours' among them."""

@@ -251,7 +251,7 @@ class ComposeStack:
 
     def address(self, service: str) -> tuple[str, int]:
         self._require(service)
-        return self._running.address(service)
+        return self._running.place(service)
 
     def ask(self, queries: Sequence[str], *, timeout: float) -> list[str]:
         # A driver is imported in less time than a container starts.
