@@ -77,3 +77,26 @@ samples = Table(
     Column("wrong", JSON, nullable=False),  # names of what was not well
     Column("counters", JSON, nullable=False),  # of the application, by service and colour
 )
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("since", String(40), primary_key=True),
+    Column("phase", String(20), nullable=False),  # pending, firing, acknowledged, resolved
+    Column("resolved_at", String(40)),  # NULL: it is open
+    Column("facts", JSON, nullable=False),  # the rest of it
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(20), primary_key=True),
+    Column("pattern", String(200), nullable=False),
+    Column("until", String(40), nullable=False),
+    Column("who", String(200), nullable=False),
+    Column("why", Text, nullable=False, default=""),
+    Column("created_at", String(40), nullable=False),
+)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, func, select
 
 from officeops.clock import iso, parse_iso
-from officeops.ledger.schema import samples
+from officeops.ledger.schema import alerts, samples, silences
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from officeops.alerts.engine import Alert
+    from officeops.alerts.quiet import Silence
     from officeops.releases.watch import Figures
+
+_ALERTS_LOCK = 0x0FF1CE + 1
+_KEPT = timedelta(days=90)
+_TIMES = ("since", "seen_at", "fired_at", "told_at", "well_since", "resolved_at")
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,60 @@ class WatchRecords:
                 early = and_(samples.c.at >= iso(day_before), samples.c.at < iso(since))
                 rows = [*connection.execute(query.where(early).limit(1)).mappings(), *rows]
         return list(_samples(rows))
+
+    # Alerts
+
+    def change_alerts(self, step: Callable[[dict[str, Alert]], Sequence[Alert]]) -> None:
+        """Replaces the open alerts by what `step` makes of them, in one transaction: nobody else changes any meanwhile."""
+        with self._writing() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(_ALERTS_LOCK)))
+            mine = alerts.c.stack == self._stack
+            known = [_alert(row) for row in connection.execute(select(alerts).where(mine, alerts.c.resolved_at.is_(None))).mappings()]
+            after = step({one.name: one for one in known})
+            connection.execute(delete(alerts).where(mine, alerts.c.resolved_at.is_(None)))
+            for one in after:
+                connection.execute(alerts.insert().values(stack=self._stack, **_row(one)))
+            if newest := max((one.seen_at for one in after), default=None):
+                connection.execute(delete(alerts).where(mine, alerts.c.resolved_at < iso(newest - _KEPT)))
+
+    def alerts(self, *, open_only: bool = True, limit: int | None = None) -> list[Alert]:
+        """Alerts, newest first."""
+        query = select(alerts).where(alerts.c.stack == self._stack).order_by(alerts.c.since.desc(), alerts.c.name).limit(limit)
+        if open_only:
+            query = query.where(alerts.c.resolved_at.is_(None))
+        with self._reading() as connection:
+            return [_alert(row) for row in connection.execute(query).mappings()]
+
+    def record_silence(self, silence: Silence) -> None:
+        """Adds a silence, or replaces the one of that id."""
+        with self._writing() as connection:
+            same = and_(silences.c.stack == self._stack, silences.c.id == silence.id)
+            connection.execute(delete(silences).where(same))
+            connection.execute(silences.insert().values(stack=self._stack, **vars(silence)))
+
+    def silences(self, now: datetime) -> list[Silence]:
+        """Those that hold now."""
+        from officeops.alerts.quiet import Silence
+
+        query = select(silences).where(silences.c.stack == self._stack, silences.c.until > iso(now)).order_by(silences.c.until)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Silence(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+
+def _row(alert: Alert) -> dict[str, Any]:
+    facts = {key: iso(value) if isinstance(value, datetime) else value for key, value in vars(alert).items()}
+    resolved = facts.pop("resolved_at")
+    return {"name": facts.pop("name"), "since": facts.pop("since"), "phase": facts.pop("phase"), "resolved_at": resolved, "facts": facts}
+
+
+def _alert(row: Mapping[Any, Any]) -> Alert:
+    from officeops.alerts.engine import Alert
+
+    given: dict[str, Any] = {**row["facts"], **{key: row[key] for key in ("name", "since", "phase", "resolved_at")}}
+    times: dict[str, Any] = {key: parse_iso(given[key]) for key in _TIMES if given[key]}
+    return Alert(**{**given, **times})
 
 
 def _samples(rows: Sequence[Mapping[Any, Any]]) -> Iterator[Sample]:
