@@ -16,8 +16,8 @@ from officeops.runbook.watching import Maintenance
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # By the first words of what a lock's holder says that it does. rolled: the services of a release; all: whatever runs.
 _TOUCHED = {
-    "deploy": "rolled", "rollback": "rolled", "emergency": "rolled", "reconcile": "rolled", "heal": "all", "up": "all", "down": "all", "restore": "all", "restore drill": "none",
-    "undo of a restore": "all", "backup of volumes": "quiet", "demo": "all",
+    "deploy": "rolled", "rollback": "rolled", "emergency": "rolled", "reconcile": "rolled", "up": "all", "down": "all",
+    "restore": "all", "restore drill": "none", "undo of a restore": "all", "backup of volumes": "quiet", "demo": "all",
 }  # fmt: skip
 
 
@@ -60,8 +60,11 @@ def is_expected(name: str, holder: Holder | None, runbook: Runbook, now: datetim
     hangs is no excuse."""
     if holder is None or now - parse_iso(holder.since) > timedelta(minutes=runbook.alerts.deploy_quiet_minutes):
         return False
+    subject = name.partition(".")[0]
+    if holder.doing.startswith("heal "):
+        return subject == holder.doing.split()[1]
     touched = next((what for word, what in sorted(_TOUCHED.items(), reverse=True) if holder.doing.startswith(word)), None)
-    return name.partition(".")[0] in _services(touched, runbook)
+    return subject in _services(touched, runbook)
 
 
 def _services(touched: str | None, runbook: Runbook) -> set[str]:
