@@ -31,6 +31,7 @@ from benchmarks.checks import Check, at_least, at_most, print_json, print_verdic
 from benchmarks.load import Clients, Load
 from benchmarks.record import Record, Switch, around, outside
 from officeops.config import Config
+from officeops.errors import OfficeOpsError
 from officeops.gate import Gate
 from officeops.process import run
 from officeops.releases import emergency
@@ -49,7 +50,7 @@ from tests.support.releases import build, roll_out
 from tests.support.stack import RunningStack, git, make_repository, running_compose, running_local
 
 CLIENTS = (
-    Clients("get", 10, 14), Clients("post", 6, 10), Clients("one-shot", 4, 10), Clients("http2", 8, 10),
+    Clients("get", 10, 16), Clients("post", 6, 5), Clients("one-shot", 4, 10), Clients("http2", 8, 10),
     Clients("slow post", 4), Clients("stream", 4),
 )  # fmt: skip
 REQUESTS_A_SWITCH = 5000
@@ -269,8 +270,13 @@ def measure(stack: str, switches: int, long: int, say: Say) -> dict[str, Any]:
         with found.load() as load:
             time.sleep(_BEGIN_S)
             since = time.monotonic()
-            done = roll(found, load, switches, long, say)
-            back, asked = go_back(found, say)
+            try:
+                done = roll(found, load, switches, long, say)
+                back, asked = go_back(found, say)
+            except OfficeOpsError:
+                for _, kind, what in load.end().first_failures:
+                    say(f"failed: {kind}: {what}")
+                raise
             time.sleep(_BEGIN_S)
             until = time.monotonic()
             record = load.end()

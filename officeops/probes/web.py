@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ASSETS = 60  # as many of a page are asked for
 _PAGE_S = 5.0
+_TLS_PORT = 443  # in its container, whatever is published
 _TYPES = {"script": "javascript", "style": "css", "image": "image/"}
 _IMPORTED = re.compile(r"""^\s*(?:import|export)\b[^"';]*["'](\.{1,2}/[^"']+)["']""", re.MULTILINE)
 _REL = {"stylesheet": "style", "icon": "image", "modulepreload": "script"}
@@ -36,7 +37,7 @@ def door(site: Site) -> Place:
     host = urlsplit(named if "://" in named else f"https://{named}").hostname if named else None
     if host is None or named.startswith(("http://", ":")):
         return Place(plain, host or "localhost")
-    return Place(f"https://{urlsplit(plain).hostname}:{settings.https_port}", host)
+    return Place(f"https://{urlsplit(plain).hostname}:{_TLS_PORT}", host)
 
 
 def ask_web(site: Site, name: str, probe: WebProbe) -> Iterator[Reading]:

@@ -55,6 +55,8 @@ class Rolling:
         rolled = self._runbook.rolled()
         if service not in rolled:
             raise UsageError(f"There is no rolled service {service!r}.", todo=f"The runbook has {', '.join(rolled) or 'none'}.")
+        if not self._running.of(service, colour, running_only=True):
+            raise OfficeOpsError(f"{service} does not run in {colour}.")
         _, address = self._running.address(service, colour)
         return f"http://{address}:{self._runbook.services[service].container_port}"
 
@@ -95,4 +97,5 @@ class Rolling:
         grace = max((math.ceil(self._runbook.services[name].stop_grace) for name in self._runbook.rolled()), default=0)
         found = [one["Id"] for one in self._engine.containers(labels) if one["Labels"][SERVICE] in services]
         self._engine.stop(found, grace)
-        self._engine.remove(found)
+        for container in found:
+            self._engine.remove(container)
