@@ -100,3 +100,19 @@ silences = Table(
     Column("why", Text, nullable=False, default=""),
     Column("created_at", String(40), nullable=False),
 )
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(80), primary_key=True),
+    Column("target", String(200), nullable=False, index=True),  # what was mended
+    Column("probe", String(200), nullable=False),  # the reading that raised it
+    Column("remedy", String(80), nullable=False),
+    Column("started_at", String(40), nullable=False),
+    Column("ended_at", String(40)),
+    Column("outcome", String(20)),  # healed, well, paged, refused, failed; NULL while it goes on
+    Column("steps", JSON, nullable=False),  # the timeline: at, what, outcome, detail
+    Column("diagnosis", Text, nullable=False, default=""),
+    Column("who", String(200), nullable=False),
+)

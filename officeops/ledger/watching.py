@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, func, select
 
 from officeops.clock import iso, parse_iso
-from officeops.ledger.schema import alerts, samples, silences
+from officeops.ledger.schema import alerts, incidents, samples, silences
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -40,6 +40,38 @@ class Sample:
     def moment(self) -> datetime:
         """`at` as a time."""
         return parse_iso(self.at)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step of an incident's timeline. at: ISO 8601 in UTC. outcome: done, failed, skipped, well, still wrong."""
+
+    at: str
+    what: str
+    outcome: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something that was mended, or was tried to. outcome: healed (a step mended it), well (nothing was wrong any more), paged (a person was
+    called), refused (somebody was at work), failed (it was broken off); None while it goes on."""
+
+    id: str
+    target: str
+    probe: str
+    remedy: str
+    started_at: str
+    who: str
+    ended_at: str | None = None
+    outcome: str | None = None
+    steps: tuple[Taken, ...] = ()
+    diagnosis: str = ""
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The steps of the ladder that were taken, by name."""
+        return tuple(step.what for step in self.steps if step.outcome in ("well", "still wrong", "failed"))
 
 
 class WatchRecords:
@@ -112,6 +144,30 @@ class WatchRecords:
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [Silence(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+    # Incidents
+
+    def record_incident(self, incident: Incident) -> None:
+        """Adds an incident, or replaces what was known of it."""
+        with self._writing() as connection:
+            same = and_(incidents.c.stack == self._stack, incidents.c.id == incident.id)
+            connection.execute(delete(incidents).where(same))
+            row = {**vars(incident), "steps": [vars(step) for step in incident.steps]}
+            connection.execute(incidents.insert().values(stack=self._stack, **row))
+
+    def incidents(self, *, since: datetime | None = None, target: str | None = None, limit: int | None = None) -> list[Incident]:
+        """Incidents, newest first."""
+        query = select(incidents).where(incidents.c.stack == self._stack).order_by(incidents.c.started_at.desc()).limit(limit)
+        if since is not None:
+            query = query.where(incidents.c.started_at >= iso(since))
+        if target is not None:
+            query = query.where(incidents.c.target == target)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            Incident(**{**{key: row[key] for key in row if key != "stack"}, "steps": tuple(Taken(**step) for step in row["steps"])})
+            for row in rows
+        ]
 
 
 def _row(alert: Alert) -> dict[str, Any]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from officeops.releases.watch import Figures
     from officeops.site import Site
 
+_OF_ALL = ("services", "figures", "usage", "migration")  # probes that ask about several subjects at once
 RECENT = timedelta(minutes=65)
 
 
@@ -61,7 +62,7 @@ def ask(site: Site, asker: Asker, look: Look) -> Round:
 
 def ask_about(site: Site, subject: str) -> list[Judged]:
     """What is asked about one subject only, to see whether it is well again. Logs and what needs earlier rounds are left out."""
-    wanted = [one for one in probes(site, (), {}, None) if one.name.partition(".")[0] in (subject, "services", "figures")]
+    wanted = [one for one in probes(site, (), {}, None) if one.name.partition(".")[0] in (subject, *_OF_ALL)]
     readings = Asker().ask(wanted)
     return judge([one for one in readings if one.subject == subject], site.config.runbook.alerts.rules)
 
@@ -84,6 +85,7 @@ def probes(site: Site, history: Sequence[Sample], counters: dict[str, Figures], 
             found.append(one(f"{name}.asked", partial(_SERVERS[service.kind], site, name)))
     found += [
         one(f"{runbook.database.service}.inside", partial(ask_database, site, history)),
+        one("migration", partial(stack_probes.ask_migration, site)),
         one("figures", partial(ask_figures, site, history, counters)),
         one("host.asked", partial(ask_host, site)),
         one("usage", partial(stack_probes.ask_usage, site)),

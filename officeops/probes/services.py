@@ -41,6 +41,15 @@ def readings(one: ServiceStatus, deployed: Deployed | None, history: Sequence[Sa
         yield yes(f"{one.name}.release", "release", "" if same else f"runs {one.release[:10]}, deployed is {deployed.sha[:10]}")
 
 
+def ask_migration(site: Site) -> Iterator[Reading]:
+    """Whether the last release that was tried got its migrations through."""
+    ended = [one for outcome in ("done", "undone") for one in site.ledger.operations("rollout", outcome=outcome, limit=1)]
+    if ended:
+        last = max(ended, key=lambda one: one.started_at)
+        failed = last.state == "expand" and last.outcome == "undone"
+        yield yes(f"{site.config.runbook.database.service}.migration", "migration", f"{last.id}: {last.error}" if failed else "")
+
+
 def ask_usage(site: Site) -> Iterator[Reading]:
     """Processor and memory of each service; where it has a limit, memory as a share of it."""
     for one in site.stack.usage():

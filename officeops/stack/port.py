@@ -138,6 +138,11 @@ class Stack(Protocol):
         """Fills the database with the release's demonstration data. Returns what its program printed."""
         ...
 
+    def rebuild(self, release: Release) -> None:
+        """What was built for the release is made anew from its commit, whatever is there. What runs on it goes on with what it has until it
+        is launched or started again. Raises what `build` does, with everything as it was."""
+        ...
+
     def uncommitted(self) -> int:
         """How many files of the application's working tree are in no commit, and so in no release."""
         ...

@@ -70,6 +70,10 @@ class ComposeStack:
         self._images.build(release)
         return release
 
+    def rebuild(self, release: Release) -> None:
+        self._commits.export_anew(release.sha)
+        self._images.build(release, anew=True)
+
     def uncommitted(self) -> int:
         return self._commits.uncommitted()
 

@@ -60,6 +60,9 @@ class LocalStack:
         self._prepare_home()
         return self._releases.build(ref)
 
+    def rebuild(self, release: Release) -> None:
+        self._releases.rebuild(release)
+
     def uncommitted(self) -> int:
         return self._releases.commits.uncommitted()
 
