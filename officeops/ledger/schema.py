@@ -75,6 +75,7 @@ samples = Table(
     Column("at", String(40), primary_key=True),
     Column("values", JSON, nullable=False),  # by name; null: could not be asked
     Column("wrong", JSON, nullable=False),  # names of what was not well
+    Column("measures", JSON, nullable=False),  # by name: which rule judges it
     Column("counters", JSON, nullable=False),  # of the application, by service and colour
 )
 

@@ -29,12 +29,14 @@ _TIMES = ("since", "seen_at", "fired_at", "told_at", "well_since", "resolved_at"
 
 @dataclass(frozen=True)
 class Sample:
-    """One round's values by name. at: ISO 8601 in UTC. wrong: names of what was not well. counters: of the application, by service and colour."""
+    """One round's values by name. at: ISO 8601 in UTC. wrong: names of what was not well. counters: of the application, by service and
+    colour. measures: by name, what is measured."""
 
     at: str
     values: Mapping[str, float | None]
     wrong: tuple[str, ...] = ()
     counters: Mapping[str, Figures] = field(default_factory=dict)
+    measures: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def moment(self) -> datetime:
@@ -92,7 +94,13 @@ class WatchRecords:
         with self._writing() as connection:
             mine = samples.c.stack == self._stack
             connection.execute(delete(samples).where(mine, (samples.c.at < iso(keep_since)) | (samples.c.at == sample.at)))
-            row = {"stack": self._stack, "at": sample.at, "values": dict(sample.values), "wrong": list(sample.wrong)}
+            row = {
+                "stack": self._stack,
+                "at": sample.at,
+                "values": dict(sample.values),
+                "wrong": list(sample.wrong),
+                "measures": dict(sample.measures),
+            }
             connection.execute(samples.insert().values(**row, counters=stored(sample.counters)))
 
     def samples(self, *, since: datetime, day_before: datetime | None = None) -> list[Sample]:
@@ -188,4 +196,4 @@ def _samples(rows: Sequence[Mapping[Any, Any]]) -> Iterator[Sample]:
     from officeops.probes.figures import restored
 
     for row in rows:
-        yield Sample(row["at"], row["values"], tuple(row["wrong"]), restored(row["counters"]))
+        yield Sample(row["at"], row["values"], tuple(row["wrong"]), restored(row["counters"]), row["measures"])

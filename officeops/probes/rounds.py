@@ -48,7 +48,8 @@ class Round:
     def sample(self) -> Sample:
         """What is kept of it."""
         values = {one.reading.name: one.reading.value for one in self.judged if one.reading.measure != "asked"}
-        return Sample(iso(self.at), values, tuple(one.reading.name for one in self.wrong), self.counters)
+        measures = {one.reading.name: one.reading.measure for one in self.judged if one.reading.name in values}
+        return Sample(iso(self.at), values, tuple(one.reading.name for one in self.wrong), self.counters, measures)
 
 
 def ask(site: Site, asker: Asker, look: Look) -> Round:

@@ -66,7 +66,7 @@ RULES: Mapping[str, Rule] = {
     "model": Rule("yes", 1, low=True, action="Pull the model: `officeops heal {name}`."),
     "restarts": Rule("count", 2, 0, for_seconds=0, action=f"It comes back by itself and ends again. {_LOGS}"),
     "release": Rule("yes", 1, low=True, for_seconds=600, action="It does not run the deployed release: `officeops reconcile`."),
-    "migration": Rule("yes", 1, low=True, for_seconds=0, severity="critical", role="development_lead", action="Correct the migration, then deploy again; `officeops heal {name}` goes one revision back."),
+    "migration": Rule("yes", 1, low=True, for_seconds=0, role="development_lead", action="Correct it and deploy again; `officeops heal {name}` goes one back."),
     # How well
     "response": Rule("seconds", 5, 4, action="Scale out ({subject}: more workers or a larger machine), then look into the logs: `officeops logs {subject}`."),
     "error_rate": Rule("share", 0.05, 0.04, severity="critical", role="development_lead", action=f"Look into the logs. {_LOGS}"),

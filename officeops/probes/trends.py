@@ -10,6 +10,7 @@ from officeops.probes.rules import Judged
 if TYPE_CHECKING:
     from officeops.ledger.watching import Sample
 
+_BARS = "▁▂▃▄▅▆▇█"
 _STEADY = 0.05  # of the larger one: less is no trend
 
 
@@ -40,3 +41,12 @@ def since(one: Judged, history: Sequence[Sample]) -> str | None:
             break
         began = sample.at
     return began
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """▁▂▅█, with a dot where there is nothing."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    low, span = min(known), (max(known) - min(known)) or 1.0
+    return "".join("·" if value is None else _BARS[int((value - low) / span * (len(_BARS) - 1))] for value in values)

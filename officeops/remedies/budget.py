@@ -16,8 +16,8 @@ _LONGEST = timedelta(hours=1)  # an incident that goes on for longer was left by
 
 @dataclass(frozen=True)
 class Standing:
-    """open: the circuit is open, a person is called instead. called: a person was, in the window. again_at: when it may be treated again, None: now. goes_on: it is being treated.
-    attempts: of the window. skip: steps that were taken in it and did not hold."""
+    """open: the circuit is open, a person is called instead. called: a person was, in the window. again_at: when it may be treated again,
+    None: now. goes_on: it is being treated. attempts: of the window. skip: steps that were taken in it and did not hold."""
 
     open: bool
     called: bool
