@@ -8,13 +8,17 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from deployments.control_plane import (
+    HEARTBEAT,
     POSTGRES,
     PROJECT,
     READY_S,
     SERVER,
+    SERVER_SETTINGS,
     WORKER,
+    Started,
     client_environment,
     is_ready,
+    notices_queue,
     own_api_url,
     pool_name,
     prefect_home,
@@ -23,8 +27,10 @@ from deployments.control_plane import (
 )
 from officeops.config import Config
 from officeops.errors import OfficeOpsError
+from officeops.host import host_name
 from officeops.process import Command, run
 from officeops.progress import Meter
+from officeops.settings import Settings
 from officeops.stack.local import ports
 from officeops.stack.local.postgres import PostgresServer, answers
 from officeops.stack.local.supervisor import Program, Supervisor
@@ -33,21 +39,25 @@ from officeops.stack.port import DatabaseAddress
 _DATABASE = _ROLE = "prefect"
 
 
-def up(config: Config) -> list[str]:
-    """Server and worker run, and what the project's files say is deployed. Returns what was changed on the server."""
-    supervisor = _supervisor(config)
+def up(config: Config) -> Started:
+    """Server and worker run, and what the project's files say is deployed."""
+    supervisor, started = _supervisor(config), Started()
     meter = Meter("prefect", 4, unit="parts")
-    _database(config).initialise()
-    supervisor.apply(_programs(config))
-    _start_database(config, supervisor)
+    with started.part("database"):
+        _database(config).initialise()
+        supervisor.apply(_programs(config))
+        _start_database(config, supervisor)
     meter.add()
-    _start_server(config, supervisor)
+    with started.part("server"):
+        _start_server(config, supervisor)
     meter.add()
-    changed = _apply(config)
+    with started.part("deployments"):
+        started.changes = _apply(config)
     meter.add()
-    supervisor.start(WORKER)
+    with started.part("worker"):
+        supervisor.start(WORKER)
     meter.finish()
-    return changed
+    return started
 
 
 def down(config: Config) -> None:
@@ -115,10 +125,22 @@ def _programs(config: Config) -> list[Program]:
     home.mkdir(parents=True, exist_ok=True)
     prefect = str(Path(sys.prefix) / "bin" / "prefect")
     client: dict[str, str | SecretStr] = {**client_environment(config), "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO", "TZ": settings.tz}
-    client["PREFECT_API_URL"] = own_api_url(settings)
-    client["PREFECT_API_AUTH_STRING"] = settings.prefect_auth_string
-    server: dict[str, str | SecretStr] = {
-        **{key: value for key, value in client.items() if key not in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")},
+    client |= {"PREFECT_API_URL": own_api_url(settings), "PREFECT_API_AUTH_STRING": settings.prefect_auth_string}
+    shared = {key: value for key, value in client.items() if key not in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
+    serve = (prefect, "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port))
+    queues = ("--work-queue", host_name(settings), "--work-queue", notices_queue(settings))
+    named = f"{config.runbook.stack} on {host_name(settings)}"
+    work = (prefect, "worker", "start", "--pool", pool_name(config.runbook.stack), *queues, "--type", "process", "--name", named)
+    worker = {**client, "PREFECT_UI_URL": ui_url(settings), **HEARTBEAT}
+    return [
+        _database(config).program(),
+        Program(SERVER, serve, home, {**shared, **_server_environment(settings)}, stop_wait=15),
+        Program(WORKER, work, PROJECT, worker, stop_wait=45),
+    ]
+
+
+def _server_environment(settings: Settings) -> dict[str, str | SecretStr]:
+    return {
         # In parts, which Prefect puts together itself: a password may have any character.
         "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
         "PREFECT_SERVER_DATABASE_HOST": "127.0.0.1",
@@ -127,27 +149,6 @@ def _programs(config: Config) -> list[Program]:
         "PREFECT_SERVER_DATABASE_PASSWORD": settings.prefect_postgres_password,
         "PREFECT_SERVER_DATABASE_NAME": _DATABASE,
         "PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth_string,
-        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_SERVER_UI_API_URL": own_api_url(settings),
         "PREFECT_UI_URL": ui_url(settings),
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        **SERVER_SETTINGS,
     }
-    serve = (prefect, "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port))
-    work = (
-        prefect,
-        "worker",
-        "start",
-        "--pool",
-        pool_name(config.runbook.stack),
-        "--type",
-        "process",
-        "--name",
-        f"{config.runbook.stack} on this host",
-    )
-    return [
-        _database(config).program(),
-        Program(SERVER, serve, home, server, stop_wait=15),
-        Program(WORKER, work, PROJECT, {**client, "PREFECT_UI_URL": ui_url(settings)}, stop_wait=45),
-    ]

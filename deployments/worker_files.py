@@ -14,7 +14,7 @@ from officeops.settings.values import target_path
 
 _SERVICES = ("prefect-worker", "prefect-bootstrap")
 # What docker-compose.yml gives the worker itself.
-_GIVEN = ("tz", "officeops_stack", "officeops_home", "officeops_app", "prefect_api_url")
+_GIVEN = ("tz", "officeops_stack", "officeops_home", "officeops_app", "prefect_api_url", "officeops_host")
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,15 @@ def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Release:
         prefect = pool.submit(context.run, plane.up, site.config) if with_control_plane else None
         for trouble in bring_up(site, release):
             console.err.print(f"[yellow]![/] What an earlier run left could not be put in order: {trouble}", markup=True, soft_wrap=True)
-        changes = prefect.result() if prefect else []
+        started = prefect.result() if prefect else None
     console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {release.sha[:10]} at {address(site)}")
-    if prefect:
-        for change in changes:
-            console.err.print(f"  {change}")
-        console.err.print(f"[green]✓[/] Prefect answers at {plane.ui_url(site.config.settings)} (`officeops ui` says how to log in)")
+    if started:
+        for change in started.changes:
+            console.err.print(f"  {change}", markup=False, highlight=False)
+        took = ", ".join(f"{part} {console.duration(seconds)}" for part, seconds in started.parts.items())
+        console.err.print(
+            f"[green]✓[/] Prefect answers at {plane.ui_url(site.config.settings)} (`officeops ui` says how to log in; {took})"
+        )
     return release
 
 
@@ -208,10 +211,12 @@ def logs(
 
 def ui(folder: Folder = None) -> None:
     """Where the Prefect UI is, and what it asks for."""
-    from deployments.control_plane import ui_url
+    from deployments.control_plane import front_door_url, ui_url
 
     settings = open_site(folder).config.settings
-    console.out.print(f"{ui_url(settings)}\nauthentication string: {settings.prefect_auth_string.get_secret_value()}", soft_wrap=True)
+    places = dict.fromkeys((ui_url(settings), front_door_url(settings)))
+    console.out.print("\n".join(places), soft_wrap=True)
+    console.out.print(f"authentication string: {settings.prefect_auth_string.get_secret_value()}", soft_wrap=True)
 
 
 def shell_db(folder: Folder = None) -> None:

@@ -8,7 +8,7 @@ from officeops.backups.catalogue import entries
 from officeops.backups.making import Making, Report
 from officeops.backups.manifest import DatabaseManifest, Manifest, VolumeManifest
 from officeops.site import Site
-from tasks import reporting
+from tasks import events, reporting
 from tasks.steps import step
 
 
@@ -93,6 +93,8 @@ def report_backup(site: Site, report: Report[DatabaseManifest] | Report[VolumeMa
         for entry in entries(site)[:30]
     ]
     reporting.table("backups", site.name, listed, description="The newest backups")
+    if isinstance(manifest, DatabaseManifest) and report.verified:
+        events.backup_verified(site, manifest.id)
 
 
 def _of_database(manifest: DatabaseManifest) -> list[str]:

@@ -75,7 +75,7 @@ class Settings(BaseModel):
     )
 
     http_port: Port = Field(8080, description="Caddy: the application's front door")
-    https_port: Port = Field(8443, description="On compose: the same with TLS")
+    https_port: Port = Field(8443, description="The same with TLS; the Prefect UI is at /prefect there")
     caddy_admin_port: Port = Field(12019, description="Caddy's admin API, on loopback only")
     postgres_port: Port = Field(15432, description="The application's database, on loopback only")
     redis_port: Port = Field(16379, description="Redis, on loopback only")

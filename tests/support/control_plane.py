@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
@@ -54,6 +56,7 @@ class Plane:
     site: Site
     channel: Channel
     created: list[str]  # what the first deployment said that it changed
+    parts: dict[str, float]  # how long each part of the start took, in seconds
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
@@ -68,14 +71,30 @@ class Plane:
 
     def apply(self, **env: str) -> list[str]:
         """`python -m deployments apply`: what it says that it changed."""
+        return self._deployments("apply", **env)
+
+    def plan(self) -> list[str]:
+        """`python -m deployments plan`: what it says that it would change."""
+        return self._deployments("plan")
+
+    def _deployments(self, command: str, **env: str) -> list[str]:
         environment = {"OFFICEOPS_DIR": str(self.site.config.folder), **env}
-        done = run(Command((sys.executable, "-m", "deployments", "apply"), environment, cwd=PROJECT), timeout=120)
+        done = run(Command((sys.executable, "-m", "deployments", command), environment, cwd=PROJECT), timeout=120)
         return done.stdout.decode().splitlines()
+
+    def deployment(self, flow: str) -> DeploymentResponse:
+        """The one of a flow, as the server has it."""
+        with self.client() as client:
+            (found,) = client.read_deployments(
+                flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+                deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["officeops"])),
+            )
+        return found
 
     def start(self, flow: str, **options: object) -> FlowRun:
         """A run of a deployment, for the worker."""
+        deployment = self.deployment(flow)
         with self.client() as client:
-            deployment = client.read_deployment_by_name(f"{flow}/{self.site.name}")
             return client.create_flow_run_from_deployment(deployment.id, parameters={"options": options})
 
     def ended(self, run: FlowRun, seconds: float = 90) -> FlowRun:
@@ -112,9 +131,9 @@ def running_plane(server: Running, database: str) -> Iterator[Plane]:
         # As a person would give them: a webhook, and an Apprise URL.
         urls = f"http://{channel.url}/webhook json://{channel.url}/apprise"
         site = make_site(folder, server, database, NOTIFY_URLS=f"'{urls}'", TZ="Asia/Tokyo")
-        created = control_plane.up(site.config)
+        started = control_plane.up(site.config)
         try:
-            yield Plane(site, channel, created)
+            yield Plane(site, channel, started.changes, started.parts)
         finally:
             control_plane.down(site.config)
 

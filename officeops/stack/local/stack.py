@@ -391,6 +391,7 @@ class LocalStack:
             ports.require_free(programs.port_of(self._config, service, colour), programs.port_key(service, colour), name)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name)
+                ports.require_free(self._config.settings.https_port, "HTTPS_PORT", name)
         self._supervisor.start(program)
         deadline = time.monotonic() + timeout
         while why := problem(self._config, name, colour):
@@ -412,6 +413,7 @@ class LocalStack:
                 ports.require_free(port, key, name, ours=ours)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name, ours=ours)
+                ports.require_free(self._config.settings.https_port, "HTTPS_PORT", name, ours=ours)
 
     def _waits(self, name: str) -> bool:
         return bool(self._config.runbook.services[name].depends_on)
