@@ -15,7 +15,19 @@ from typing import Any
 from pydantic import SecretStr
 
 from deployments import worker_files
-from deployments.control_plane import POSTGRES, PROJECT, READY_S, SERVER, WORKER, Started, is_ready, prefect_home, ui_url, wait_until
+from deployments.control_plane import (
+    POSTGRES,
+    PROJECT,
+    READY_S,
+    SERVER,
+    WATCHER,
+    WORKER,
+    Started,
+    is_ready,
+    prefect_home,
+    ui_url,
+    wait_until,
+)
 from officeops.config import Config
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.host import host_name
@@ -27,7 +39,7 @@ from officeops.stack.local import ports
 from officeops.stack.values import setting_values
 
 _BOOTSTRAP = "prefect-bootstrap"
-_SERVICES = (WORKER, _BOOTSTRAP, SERVER, POSTGRES, "prefect-volumes")
+_SERVICES = (WATCHER, WORKER, _BOOTSTRAP, SERVER, POSTGRES, "prefect-volumes")
 _BUILD_S, _UP_S, _APPLY_S = 1800.0, 3600.0, 300
 _GRACE_S = 60
 _LAST_WORDS = 20
@@ -53,6 +65,7 @@ def up(config: Config) -> Started:
     meter.add()
     with started.part("worker"):
         docker.run(project.command(*_up(WORKER)), timeout=_UP_S)
+        docker.run(project.command(*_up(WATCHER)), timeout=_UP_S)
     meter.finish()
     _forget_older_images(docker, project, config.settings)
     return started

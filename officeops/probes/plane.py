@@ -23,7 +23,7 @@ _LATE = timedelta(minutes=5)
 def api(site: Site) -> str:
     """Where the server's API is."""
     settings = site.config.settings
-    return settings.prefect_api_url or f"http://127.0.0.1:{settings.prefect_port}/api"
+    return settings.prefect_api_url or f"http://127.0.0.1:{settings.prefect_port}/prefect/api"
 
 
 def is_here(site: Site) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def due(site: Site, alerts: Sequence[Alert]) -> list[str]:
     """Names of those that fire, that nothing else explains, that a remedy fits which the runbook lets do something, and whose target is not
-    being treated, not just treated, and not given up. Each target once; nothing while somebody changes the stack."""
+    being treated, not just treated, and for which no person was called. Each target once; nothing while somebody changes the stack."""
     firing = [one for one in alerts if one.phase == "firing" and one.cause is None and one.well_since is None]
     if not firing or lock_holder(site.home, site.name) is not None:
         return []
@@ -29,11 +29,11 @@ def due(site: Site, alerts: Sequence[Alert]) -> list[str]:
         if remedy is None or mode_of(site, remedy) == "off" or alert.subject in found:
             continue
         stand = standing_of(site, alert.subject, remedy)
-        if not stand.goes_on and stand.again_at is None and not (stand.open and _told(site, alert)):
+        if not stand.goes_on and stand.again_at is None and not _called(site, alert):
             found[alert.subject] = alert.name
     return list(found.values())
 
 
-def _told(site: Site, alert: Alert) -> bool:
-    """Whether a person was called for it since it began: once is enough."""
+def _called(site: Site, alert: Alert) -> bool:
+    """Whether a person was called for it since it began: the circuit stays open until it is over."""
     return any(one.outcome == "paged" for one in site.ledger.incidents(since=alert.since, target=alert.subject))

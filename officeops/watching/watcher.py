@@ -27,6 +27,7 @@ from officeops.watching.events import Queue, changed, unhealthy
 if TYPE_CHECKING:
     from officeops.alerts.engine import Alert, Change
 
+_PATIENCE = timedelta(minutes=3)  # after which a run that was asked for does not come
 _FILES = ("runbook.yaml", ".env")
 
 
@@ -48,6 +49,7 @@ class Watcher:
     healing: Callable[[Site, Sequence[Alert]], list[str]] = lambda _site, _alerts: []
     mend: Callable[[Site, str], None] = lambda _site, _name: None
     _asker: Asker = field(default_factory=Asker)
+    _asked: dict[str, datetime] = field(default_factory=dict)
     _done: dict[str, datetime] = field(default_factory=dict)
     _troubled: bool = False
 
@@ -96,13 +98,16 @@ class Watcher:
             if not delivery.ok:
                 say(f"{delivery.channel} could not be told: {delivery.error}")
         to_heal = self.healing(site, site.ledger.alerts())
+        self._asked = {name: at for name, at in self._asked.items() if name in to_heal}
         events = [changed(site, one) for one in changes]
         by_prefect = _prefect_works(found)
         if is_here(site):
-            self._queue.put(site, [*events, *(unhealthy(site, name) for name in to_heal if by_prefect)])
+            asked = [name for name in to_heal if by_prefect and name not in self._asked]
+            self._asked |= dict.fromkeys(asked, found.at)
+            self._queue.put(site, [*events, *(unhealthy(site, name) for name in asked)])
             self._queue.deliver(site)
         for name in to_heal:
-            if not by_prefect:
+            if not by_prefect or found.at - self._asked.get(name, found.at) >= _PATIENCE:
                 self.mend(site, name)
 
     def _do(self, chore: Chore, now: datetime) -> None:

@@ -219,7 +219,7 @@ class LocalStack:
     ) -> Iterator[LogLine]:
         self._require(service)
         name = programs.name_of(service, colour or self._colour()) if self._is_rolled(service) else service
-        lines = logs.lines(service, self._supervisor.log(name))
+        lines = logs.lines(service, self._supervisor.log(name), since)
         if since is not None:
             lines = (line for line in lines if line.at >= since)
         if until is not None:
