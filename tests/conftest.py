@@ -92,8 +92,13 @@ def plane(postgres: Running) -> Iterator[Plane]:
         yield found
 
 
+def _impatient(runbook: str) -> str:
+    """A service that hangs is ended soon."""
+    return runbook.replace("stop_grace: 40", "stop_grace: 2")
+
+
 @pytest.fixture(scope="session")
 def watched() -> Iterator[RunningStack]:
     """A whole embedded stack that is watched and mended. Tests leave it as they found it."""
-    with open_folder() as folder, running_local(make_repository(folder)) as running:
+    with open_folder() as folder, running_local(make_repository(folder), edit=_impatient) as running:
         yield running

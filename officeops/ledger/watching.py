@@ -73,7 +73,7 @@ class Incident:
     @property
     def actions(self) -> tuple[str, ...]:
         """The steps of the ladder that were taken, by name."""
-        return tuple(step.what for step in self.steps if step.outcome in ("well", "still wrong", "failed"))
+        return tuple(step.what for step in self.steps if step.what != "end" and step.outcome in ("well", "still wrong"))
 
 
 class WatchRecords:

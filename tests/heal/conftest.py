@@ -37,8 +37,8 @@ class Clinic:
         return Healing(self.site, "a test").heal(name)
 
     def taken(self, incident: Incident) -> list[tuple[str, str]]:
-        """The steps of the ladder, with what became of them."""
-        return [(step.what, step.outcome) for step in incident.steps if step.what not in ("diagnosis", "end")]
+        """The steps of the ladder that made sense, with what became of them."""
+        return [(step.what, step.outcome) for step in incident.steps if step.what in incident.actions and step.outcome != "failed"]
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ def clinic(watched: RunningStack) -> Iterator[Clinic]:
             yield Clinic(watched, made, channel)
         finally:
             _forget(made)
-            watched.stack.up(watched.release)
+            if any(one.health != "healthy" for one in watched.stack.services()):
+                watched.stack.up(watched.release)
 
 
 def with_remedies(clinic: Clinic, **changed: object) -> Clinic:

@@ -78,7 +78,7 @@ def test_an_asset_that_is_gone_makes_a_white_screen_and_is_built_again(clinic: C
     assert clinic.wrong("frontend") == {"frontend.page"}
     incident = clinic.heal("frontend.page")
     assert (incident.outcome, incident.remedy, clinic.taken(incident)) == (
-        "healed", "white-screen", [("roll back", "skipped"), ("rebuild", "well")],
+        "healed", "white-screen", [("rebuild", "well")],
     )  # fmt: skip
     assert "/app.js answered 404" in incident.diagnosis
     assert clinic.running.get("/app.js").status_code == 200
@@ -89,7 +89,7 @@ def test_a_model_that_is_gone_is_pulled(clinic: Clinic) -> None:
     httpx.request("DELETE", f"http://127.0.0.1:{settings.ollama_port}/api/delete", json={"model": settings.ollama_model})
     assert clinic.wrong("ollama") == {"ollama.model", "ollama.ai_models"}
     incident = clinic.heal("ollama.model")
-    assert (incident.outcome, clinic.taken(incident)) == ("healed", [("restart", "skipped"), ("pull the model", "well")])
+    assert (incident.outcome, clinic.taken(incident)) == ("healed", [("pull the model", "well")])
     assert clinic.wrong("ollama") == set()
 
 
@@ -173,5 +173,5 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(clinic: Clinic) -> N
 def test_what_asks_first_is_not_done_without_a_person(clinic: Clinic) -> None:
     clinic.site.stack.stop("redis")
     incident = with_remedies(clinic, mode="ask").heal("redis.healthy")
-    assert (incident.outcome, clinic.taken(incident)) == ("paged", [("restart", "skipped")])
+    assert (incident.outcome, clinic.taken(incident)) == ("paged", [])
     assert any(one.reading.name == "redis.healthy" and not one.ok for one in ask_about(clinic.site, "redis"))
