@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from officeops.probes import Reading, judge
+from officeops.probes.document import MADE_BY, PAGE, page
 from officeops.probes.rules import RULES, rule_of
 from officeops.probes.words import action, proposed, sentence, shown, threshold
 from officeops.runbook.watching import RuleChange
@@ -63,3 +64,7 @@ def test_every_rule_has_words_for_all_that_it_can_find(measure: str) -> None:
         assert sentence(one)
         assert shown(value, one.rule.unit)
         assert one.limit is None or (threshold(one) and action(one))
+
+
+def test_the_page_is_made_of_the_rules() -> None:
+    assert PAGE.read_text() == page(), f"`{MADE_BY}` makes it"

@@ -15,7 +15,7 @@ def test_a_round_finds_a_healthy_stack_healthy(running: RunningStack) -> None:
     wrong = {one.reading.name: one.reading.detail for one in found.wrong if one.reading.measure not in ("backup_age", "memory", "disk")}
     assert wrong == {}
     names = {one.reading.name for one in found.judged}
-    assert names >= {"backend.health", "frontend.page", "postgres.connections", "redis.used_memory", "ollama.model", "backend.error_rate"}
+    assert names >= {"backend.health", "frontend.page", "postgres.connections", "ollama.model", "backend.error_rate"}
     assert "backend.memory_bytes" in names
 
 
