@@ -66,10 +66,9 @@ def usage_readings(one: Usage) -> Iterator[Reading]:
 
 def ask_redis(site: Site, name: str) -> Iterator[Reading]:
     """PING, and how much of its memory it uses."""
-    host, port = site.stack.address(name)
     try:
-        pong, memory = _redis(host, port, b"PING", b"INFO memory")
-    except (OSError, ValueError) as error:
+        pong, memory = _redis(*site.stack.address(name), b"PING", b"INFO memory")
+    except (OSError, ValueError, OfficeOpsError) as error:
         yield yes(f"{name}.answers", "answers", f"no answer to PING: {error or type(error).__name__}")
         return
     yield yes(f"{name}.answers", "answers", "" if pong == "PONG" else f"answered {pong!r} to PING")
@@ -84,11 +83,11 @@ def ask_redis(site: Site, name: str) -> Iterator[Reading]:
 def ask_ollama(site: Site, name: str) -> Iterator[Reading]:
     """Its tags, with the model that the application needs among them."""
     wanted = site.config.settings.ollama_model
-    host, port = site.stack.address(name)
     try:
+        host, port = site.stack.address(name)
         answer = Place(f"http://{host}:{port}").ask("/api/tags", _ANSWER_S)
         models = [str(one["name"]) for one in answer.json()["models"]]
-    except (NoAnswerError, ValueError, KeyError, TypeError) as error:
+    except (NoAnswerError, OfficeOpsError, ValueError, KeyError, TypeError) as error:
         yield yes(f"{name}.answers", "answers", f"no list of models: {error or type(error).__name__}")
         return
     yield yes(f"{name}.answers", "answers", "" if answer.status == 200 else f"answered {answer.status}")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from officeops.alerts.engine import Alert, Change
 
 _PATIENCE = timedelta(minutes=3)  # after which a run that was asked for does not come
+ALIVE = "alive"  # in OFFICEOPS_HOME/watch: touched by each round, for the container's healthcheck
 _FILES = ("runbook.yaml", ".env")
 
 
@@ -73,12 +74,18 @@ class Watcher:
         known = _changed_at(self.site.config)
         while not stopped.is_set():
             self.round()
+            self._alive()
             if (now := _changed_at(self.site.config)) != known:
                 known = now
                 self._read_again()
             every = self.site.config.runbook.probes.every_seconds
             due += every * max(1, -(-(time.monotonic() - due) // every))
             stopped.wait(max(0.0, due - time.monotonic()))
+
+    def _alive(self) -> None:
+        file = self.site.home / "watch" / ALIVE
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
 
     def _round(self) -> Round:
         site = self.site

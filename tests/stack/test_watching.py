@@ -11,6 +11,9 @@ from tests.support.stack import RunningStack
 
 def test_a_round_finds_a_healthy_stack_healthy(running: RunningStack) -> None:
     site = running.site
+    if any(not one.ok for one in ask_about(site, "ollama")):  # a fresh one has no model yet
+        incident = Healing(site, "a test").heal("ollama.model")
+        assert (incident.outcome, incident.actions) == ("healed", ("pull the model",))
     found = ask(site, Asker(), Look(site.home / "watch", keep=False))
     wrong = {one.reading.name: one.reading.detail for one in found.wrong if one.reading.measure not in ("backup_age", "memory", "disk")}
     assert wrong == {}
