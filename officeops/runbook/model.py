@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or not path:
-        raise ValueError("a path inside the release: relative, without ..")
-    return path
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-Text = Annotated[str, Field(min_length=1)]
-Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # what the kernel lets a process have
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
-# Strict: YAML says itself what is a number and what is text, and `yes` or `1:30` are rarely meant as what it makes of them.
-Switch = Annotated[bool, Field(strict=True)]
-Count = Annotated[int, Field(strict=True)]
-Amount = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-class Part(BaseModel):
-    """Anything in the runbook: unknown keys are errors, nothing changes once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from officeops.runbook.parts import Amount, Argument, Count, Inside, Name, Part, Role, Switch, Text, Variable
+from officeops.runbook.watching import Alerts, Probes, Remedies
 
 
 class LocalProgram(Part):
@@ -190,9 +168,6 @@ class Backups(Part):
     level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
-Role = Literal["system_administrator", "database_administrator", "development_lead"]
-
-
 class Contact(Part):
     """Who is told what."""
 
@@ -215,6 +190,9 @@ class Runbook(Part):
     releases: Releases = Field(Releases(), description="How one release takes over from another")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
+    probes: Probes = Field(Probes(), description="What is asked each minute")
+    alerts: Alerts = Field(Alerts(), description="What people are told of it")
+    remedies: Remedies = Field(Remedies(), description="What is done about it")
     contacts: tuple[Contact, ...] = Field((), description="Who is told")
     advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 
