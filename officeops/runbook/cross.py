@@ -41,6 +41,11 @@ def findings(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
         yield from _service(here, smoke.service, names)
         if smoke.service in runbook.services and not runbook.services[smoke.service].rolled:
             yield here, repr(smoke.service), "a rolled service: only such are asked directly"
+    seen: set[str] = set()
+    for position, policy in enumerate(runbook.archives):
+        if policy.name in seen:
+            yield ("archives", position, "name"), repr(policy.name), "a name of its own"
+        seen.add(policy.name)
     yield from _circles(runbook)
     yield from _shared_ports(runbook)
     if len(runbook.services) == len(names):
