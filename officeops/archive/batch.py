@@ -25,7 +25,7 @@ from officeops.archive import manifest as layout
 from officeops.archive.ddl import definition
 from officeops.archive.manifest import ArchivedColumn, ArchivedTable, ArchiveManifest
 from officeops.archive.removal import Removal
-from officeops.archive.shape import Table, Unit, read_unit
+from officeops.archive.shape import Table, Unit, quoted, read_unit
 from officeops.archive.states import BatchRecord
 from officeops.backups.catalogue import entries, of_the_database
 from officeops.clock import iso, parse_iso
@@ -150,7 +150,7 @@ class Batch:
                 if table:
                     connection.execute(sql.list_child(unit, table).encode())
                 connection.execute(f"ANALYZE {sql.listed(table)}".encode())
-        key = ", ".join(f"{name}::text" for name in map(_quoted, unit.root.key))
+        key = ", ".join(f"{name}::text" for name in map(quoted, unit.root.key))
         row = connection.execute(
             f"SELECT count(*) OVER (), {key} FROM {sql.listed(0)} ORDER BY officeops_unit DESC LIMIT 1".encode()
         ).fetchone()
@@ -334,15 +334,15 @@ def _compare(connection: Connection[Any], table: Table, archived: ArchivedTable,
     reader = files.Reader(path, columns)
     meter = Meter(f"verify {table.label}", archived.rows, unit="rows", every=100_000)
     rows = total = wrong = 0
-    for group in reader.groups():
+    for csv in ahead(_as_csv(reader)):
         with connection.transaction():
             with connection.cursor() as cursor, cursor.copy(sql.load(name, columns).encode()) as copy:
-                copy.write(files.as_csv(group, rows))
+                copy.write(csv)
             found = connection.execute(sql.compare(name, table).encode()).fetchone()
             assert found is not None
             connection.execute(f"TRUNCATE {name}".encode())
         rows, wrong, total = rows + found[0], wrong + found[1], total + int(found[2])
-        meter.add(group.num_rows)
+        meter.add(found[0])
     reader.close()
     meter.finish()
     if wrong or (rows, str(total)) != (archived.rows, archived.checksum):
@@ -353,7 +353,8 @@ def _compare(connection: Connection[Any], table: Table, archived: ArchivedTable,
         )
 
 
-def _quoted(name: str) -> str:
-    from officeops.archive.shape import quoted
-
-    return quoted(name)
+def _as_csv(reader: files.Reader) -> Iterator[bytes]:
+    row = 0
+    for group in reader.groups():
+        yield files.as_csv(group, row)
+        row += group.num_rows
