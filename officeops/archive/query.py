@@ -91,11 +91,10 @@ def _named(connection: DuckDBPyConnection, statement: str, parts: Iterable[tuple
     import duckdb
 
     try:
-        names = {name.lower() for name in connection.get_table_names(statement, qualified=True)}
+        names = {name.lower() for name in connection.get_table_names(statement)}
     except duckdb.Error:
         return list(parts)  # the query itself will say what is wrong
-    plain = {name.replace('"', "").rsplit(".", 1)[-1] for name in names}
-    return [(schema, table) for schema, table in parts if table.lower() in plain]
+    return [(schema, table) for schema, table in parts if table.lower() in names]
 
 
 def _view(parts: Sequence[_Part], paths: dict[str, Path]) -> str:

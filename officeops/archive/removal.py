@@ -175,6 +175,7 @@ class Removal:
 
     def _start(self) -> list[int]:
         with self._connection.transaction():
+            self._connection.execute("SET LOCAL lock_timeout = '30s'")  # the session of a killed run may just be ending
             self._stamp = stamp(self._connection, self._unit)
             if read_unit(self._connection, self._policy).digest() != self._unit.digest():
                 raise OfficeOpsError("The tables change just now.", state="No row was touched.", todo="Try again after the migration.")

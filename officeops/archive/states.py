@@ -96,14 +96,18 @@ def session(site: Site, doing: str) -> Iterator[Connection[Any]]:
     """A session for an archive's work. What the server says no to is a DatabaseError."""
     import psycopg
 
-    try:
-        with connected(site.stack.database(), application=f"officeops {doing}") as connection:
+    with connected(site.stack.database(), application=f"officeops {doing}") as connection:
+        try:
             yield connection
-    except psycopg.Error as error:
-        said = str(error).strip().splitlines()
-        raise DatabaseError(
-            f"The database refused {doing}: {said[0] if said else type(error).__name__}", state="Nothing is half done."
-        ) from error
+        except psycopg.Error as error:
+            if connection.closed or connection.broken:
+                raise  # explained by whoever opened it
+            said = str(error).strip().splitlines()
+            trouble = DatabaseError(
+                f"The database refused {doing}: {said[0] if said else type(error).__name__}", state="Nothing is half done."
+            )
+            trouble.transient = isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)
+            raise trouble from error
 
 
 def prepare(connection: Connection[Any]) -> None:
