@@ -38,8 +38,8 @@ def at_work(doing: str, *, wait_minutes: float) -> Iterator[Site]:
 
 def _say_when_late() -> None:
     """A run that was due while the server or the worker was away starts all the same, and says so."""
-    due = flow_run.scheduled_start_time
-    late = utc_now() - due if due else timedelta(0)
+    due = flow_run.scheduled_start_time  # a relative of datetime that reckons otherwise
+    late = timedelta(seconds=utc_now().timestamp() - due.timestamp()) if due else timedelta(0)
     if late > _LATE:
-        minutes = late // timedelta(minutes=1)
-        get_run_logger().warning("This run was due at %s and starts %d h %02d min late.", iso(due), *divmod(minutes, 60))
+        hours, minutes = divmod(late // timedelta(minutes=1), 60)
+        get_run_logger().warning("This run was due at %s and starts %d h %02d min late.", iso(utc_now() - late), hours, minutes)
