@@ -24,7 +24,7 @@ from officeops.stack.values import front_url, site_url
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-POSTGRES, SERVER, WORKER = "prefect-postgres", "prefect-server", "prefect-worker"
+POSTGRES, SERVER, WORKER, WATCHER = "prefect-postgres", "prefect-server", "prefect-worker", "prefect-watcher"
 PROJECT = Path(__file__).resolve().parent.parent  # prefect.yaml, flows and tasks: this program's own folder, not the application's
 READY_S = 180.0
 NOTHING = "Nothing to change."

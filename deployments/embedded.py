@@ -14,6 +14,7 @@ from deployments.control_plane import (
     READY_S,
     SERVER,
     SERVER_SETTINGS,
+    WATCHER,
     WORKER,
     Started,
     client_environment,
@@ -57,6 +58,7 @@ def up(config: Config) -> Started:
     meter.add()
     with started.part("worker"):
         supervisor.start(WORKER)
+        supervisor.start(WATCHER)
     meter.finish()
     return started
 
@@ -65,7 +67,7 @@ def down(config: Config) -> None:
     """Nothing of it runs any more."""
     supervisor = _supervisor(config)
     if supervisor.running:
-        for name in (WORKER, SERVER, POSTGRES):
+        for name in (WATCHER, WORKER, SERVER, POSTGRES):
             supervisor.stop(name)
     supervisor.shutdown()
 
@@ -132,11 +134,13 @@ def _programs(config: Config) -> list[Program]:
     queues = ("--work-queue", host_name(settings), "--work-queue", notices_queue(settings))
     named = f"{config.runbook.stack} on {host_name(settings)}"
     work = (prefect, "worker", "start", "--pool", pool_name(config.runbook.stack), *queues, "--type", "process", "--name", named)
+    watch = (sys.executable, "-m", "officeops_cli.main", "watch")  # no Prefect in it: it watches while there is none
     worker = {**client, "PREFECT_UI_URL": ui_url(settings), **HEARTBEAT}
     return [
         _database(config).program(),
         Program(SERVER, serve, home, {**shared, **_server_environment(settings)}, stop_wait=15),
         Program(WORKER, work, PROJECT, worker, stop_wait=45),
+        Program(WATCHER, watch, PROJECT, {"OFFICEOPS_DIR": str(config.folder), "TZ": settings.tz}, stop_wait=15),
     ]
 
 

@@ -20,6 +20,7 @@ from deployments.control_plane import (
     PROJECT,
     READY_S,
     SERVER,
+    WATCHER,
     WORKER,
     Started,
     is_ready,
@@ -39,7 +40,7 @@ from officeops.stack.local import ports
 from officeops.stack.values import setting_values
 
 _BOOTSTRAP = "prefect-bootstrap"
-_SERVICES = (WORKER, _BOOTSTRAP, SERVER, POSTGRES, "prefect-volumes")
+_SERVICES = (WATCHER, WORKER, _BOOTSTRAP, SERVER, POSTGRES, "prefect-volumes")
 _BUILD_S, _UP_S, _APPLY_S = 1800.0, 3600.0, 300
 _GRACE_S = 60
 _LAST_WORDS = 20
@@ -65,6 +66,7 @@ def up(config: Config) -> Started:
     meter.add()
     with started.part("worker"):
         docker.run(project.command(*_up(WORKER)), timeout=_UP_S)
+        docker.run(project.command(*_up(WATCHER)), timeout=_UP_S)
     meter.finish()
     _forget_older_images(docker, project, config.settings)
     return started

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from officeops.releases.schema import DowngradePlan
 from prefect import flow
 from pydantic import BaseModel, Field
 
@@ -13,6 +12,7 @@ from flows.naming import named
 from officeops.errors import RefusedError
 from officeops.releases.preflight import Plan
 from officeops.releases.rollout import Outcome, Rollout
+from officeops.releases.schema import DowngradePlan
 from officeops.site import Site
 from tasks import releases as steps
 from tasks.site import at_work

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from officeops.releases.schema import DowngradePlan
 from prefect import flow
 from pydantic import BaseModel, Field
 
@@ -12,6 +11,7 @@ from flows.naming import named
 from officeops.releases.preflight import Plan
 from officeops.releases.records import PREVIOUS
 from officeops.releases.rollout import Outcome
+from officeops.releases.schema import DowngradePlan
 from tasks import releases as steps
 from tasks.site import at_work
 

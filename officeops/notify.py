@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from officeops.errors import OfficeOpsError, TransientError
 from officeops.host import host_name
 from officeops.runbook import Runbook
-from officeops.runbook.model import Role
+from officeops.runbook.parts import Role
 from officeops.settings import Settings
 
 Severity = Literal["info", "warning", "critical"]

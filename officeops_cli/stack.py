@@ -8,7 +8,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -125,14 +124,12 @@ def status(
 
 def collect(site: Site) -> dict[str, Any]:
     """The contract's object."""
-    from officeops.alerts import alerts
+    from officeops.alerts.standing import standing
     from officeops.backups.catalogue import entries, of_the_database
     from officeops.postgres.facts import database_facts
 
     services, known = site.stack.services(), of_the_database(entries(site))
     newest = known[0] if known else None
-    verified = next((parse_iso(entry.at) for entry in known if entry.verified), None)
-    max_age = timedelta(hours=site.config.runbook.backups.max_age_hours)
     database, deployed = database_facts(site), site.stack.deployed()
     release = None
     if deployed:
@@ -154,7 +151,7 @@ def collect(site: Site) -> dict[str, Any]:
         ],
         "database": database,
         "last_backup": {"id": newest.id, "at": newest.at, "verified": newest.verified} if newest else None,
-        "alerts": [asdict(alert) for alert in alerts(services, last_verified=verified, max_age=max_age, now=site.clock())],
+        "alerts": [asdict(alert) for alert in standing(site, services, known)],
     }
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from officeops.clock import Clock, iso, utc_now
 from officeops.errors import OfficeOpsError
 from officeops.ledger.schema import backup_copies, drills, metadata, operations, releases
+from officeops.ledger.watching import WatchRecords
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -89,7 +90,7 @@ class ReleaseRecord:
     error: str | None = None
 
 
-class Ledger:
+class Ledger(WatchRecords):
     """The ledger of one stack."""
 
     def __init__(self, engine: Engine, stack: str, *, clock: Clock = utc_now) -> None:

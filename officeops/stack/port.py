@@ -85,11 +85,13 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a service takes now. cpu: cores (1.0 = one core busy). memory: bytes resident."""
+    """What a service takes now. cpu: cores (1.0 = one core busy). memory: bytes resident. limit: bytes that it may have, None when nobody
+    said how many."""
 
     service: str
     cpu: float
     memory: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ class Stack(Protocol):
         """Fills the database with the release's demonstration data. Returns what its program printed."""
         ...
 
+    def rebuild(self, release: Release) -> None:
+        """What was built for the release is made anew from its commit, whatever is there. What runs on it goes on with what it has until it
+        is launched or started again. Raises what `build` does, with everything as it was."""
+        ...
+
     def uncommitted(self) -> int:
         """How many files of the application's working tree are in no commit, and so in no release."""
         ...
@@ -175,6 +182,11 @@ class Stack(Protocol):
 
     def front_door(self) -> str:
         """Where this process reaches Caddy: `http://HOST:PORT`."""
+        ...
+
+    def address(self, service: str) -> tuple[str, int]:
+        """Host and port where this process reaches a service of kind postgres, redis, ollama or caddy. Raises OfficeOpsError when it does
+        not run in a place that can be reached."""
         ...
 
     def in_flight(self, colour: Colour) -> int:

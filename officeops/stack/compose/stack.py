@@ -70,6 +70,10 @@ class ComposeStack:
         self._images.build(release)
         return release
 
+    def rebuild(self, release: Release) -> None:
+        self._commits.export_anew(release.sha)
+        self._images.build(release, anew=True)
+
     def uncommitted(self) -> int:
         return self._commits.uncommitted()
 
@@ -249,6 +253,10 @@ class ComposeStack:
 
     def database(self, name: str | None = None) -> DatabaseAddress:
         return self._clients.address(name)
+
+    def address(self, service: str) -> tuple[str, int]:
+        self._require(service)
+        return self._running.place(service)
 
     def ask(self, queries: Sequence[str], *, timeout: float) -> list[str]:
         # A driver is imported in less time than a container starts.

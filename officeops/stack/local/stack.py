@@ -61,6 +61,9 @@ class LocalStack:
         self._prepare_home()
         return self._releases.build(ref)
 
+    def rebuild(self, release: Release) -> None:
+        self._releases.rebuild(release)
+
     def uncommitted(self) -> int:
         return self._releases.commits.uncommitted()
 
@@ -148,6 +151,10 @@ class LocalStack:
         (service,) = (one for one in self._config.runbook.services.values() if one.kind == "caddy")
         return f"http://127.0.0.1:{programs.port_of(self._config, service)}"
 
+    def address(self, service: str) -> tuple[str, int]:
+        self._require(service)
+        return "127.0.0.1", programs.port_of(self._config, self._config.runbook.services[service])
+
     def in_flight(self, colour: Colour) -> int:
         return self._colours.in_flight(colour)
 
@@ -217,7 +224,7 @@ class LocalStack:
     ) -> Iterator[LogLine]:
         self._require(service)
         name = programs.name_of(service, colour or self._colour()) if self._is_rolled(service) else service
-        lines = logs.lines(service, self._supervisor.log(name))
+        lines = logs.lines(service, self._supervisor.log(name), since)
         if since is not None:
             lines = (line for line in lines if line.at >= since)
         if until is not None:
