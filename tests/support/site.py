@@ -21,6 +21,7 @@ services:
   postgres: {kind: postgres, port: POSTGRES_PORT}
   caddy: {kind: caddy, port: HTTP_PORT}
 database: {}
+probes: {every_seconds: 86400}   # one round is enough for the watcher beside a server that tests start
 backups: {retention: {keep_last: 2, daily: 3, weekly: 2, monthly: 2}}
 """
 
