@@ -17,10 +17,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 from pydantic import SecretStr
 
+from deployments.approvals import expiry
 from deployments.control_plane import client_environment, pool_name
 from deployments.notifications import apply_notifications
 from officeops.config import Config
 from officeops.process import Command, run
+from officeops.site import Site
+from tasks.choices import refresh
 
 OURS = "officeops"
 _PROJECT = Path(__file__).resolve().parent.parent
@@ -32,10 +35,24 @@ def apply(config: Config) -> list[str]:
         changes = _pool(client, pool_name(config.runbook.stack))
         before = _deployments(client)
         _deploy(config)
+        refresh(Site(config))  # what is deployed anew has lost what can be chosen now
         after = _deployments(client)
         changes += _differences(before, after)
         changes += _prune(client, config, after)
+        changes += _expiry(client, config)
     return changes + apply_notifications(config)
+
+
+def _expiry(client: SyncPrefectClient, config: Config) -> list[str]:
+    wanted = expiry(config)
+    known = next(iter(client.read_automations_by_name(wanted.name)), None)
+    if known is None:
+        client.create_automation(wanted)
+        return [f"automation {wanted.name}: created"]
+    if known.trigger.within != wanted.trigger.within:  # type: ignore[union-attr]
+        client.update_automation(known.id, wanted.model_copy(update={"enabled": known.enabled}))
+        return [f"automation {wanted.name}: changed"]
+    return []
 
 
 def _pool(client: SyncPrefectClient, name: str) -> list[str]:

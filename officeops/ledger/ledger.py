@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, and_, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
-from officeops.clock import Clock, iso, utc_now
+from officeops.clock import Clock, iso, parse_iso, utc_now
 from officeops.errors import OfficeOpsError
-from officeops.ledger.schema import backup_copies, drills, metadata, operations, releases
+from officeops.ledger.schema import approvals, backup_copies, drills, metadata, operations, releases, samples
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -87,6 +88,22 @@ class ReleaseRecord:
     retired_at: str | None = None
     outcome: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A question to people whether `action` may be done, and what they said. Times are ISO 8601 in UTC. terms: what was asked about.
+    decision: approve or reject; None while nobody answered. who: as stated by whoever answered."""
+
+    id: str
+    action: str
+    run: str
+    terms: Mapping[str, Any]
+    asked_at: str
+    decision: str | None = None
+    who: str | None = None
+    why: str | None = None
+    decided_at: str | None = None
 
 
 class Ledger:
@@ -214,6 +231,41 @@ class Ledger:
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [ReleaseRecord(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+    # Approvals
+
+    def record_approval(self, approval: Approval) -> None:
+        """Adds a question or replaces what was known of it. One that was answered keeps its first answer."""
+        with self._writing() as connection:
+            same = and_(approvals.c.stack == self._stack, approvals.c.id == approval.id)
+            connection.execute(delete(approvals).where(same, approvals.c.decision.is_(None)))
+            if connection.execute(select(approvals.c.id).where(same)).one_or_none() is None:
+                values = {**vars(approval), "why": None if approval.why is None else _storable(approval.why)}
+                connection.execute(approvals.insert().values(stack=self._stack, **values))
+
+    def approvals(self) -> list[Approval]:
+        """All questions, newest first."""
+        query = select(approvals).where(approvals.c.stack == self._stack).order_by(approvals.c.asked_at.desc(), approvals.c.id)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Approval(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+    # Samples: figures over time
+
+    def record_samples(self, values: Mapping[str, float], *, at: datetime, forget: timedelta) -> None:
+        """Adds one figure for each name; those of the same names that are older than `forget` go."""
+        with self._writing() as connection:
+            for name, value in values.items():
+                named = and_(samples.c.stack == self._stack, samples.c.name == name)
+                connection.execute(delete(samples).where(named, (samples.c.at == iso(at)) | (samples.c.at < iso(at - forget))))
+                connection.execute(samples.insert().values(stack=self._stack, name=name, at=iso(at), value=value))
+
+    def samples(self, name: str) -> list[tuple[datetime, float]]:
+        """The figures of that name, oldest first."""
+        query = select(samples.c.at, samples.c.value).where(samples.c.stack == self._stack, samples.c.name == name)
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(samples.c.at)).all()
+        return [(parse_iso(row.at), row.value) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

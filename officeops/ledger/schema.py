@@ -67,3 +67,27 @@ releases = Table(
     Column("outcome", String(20)),  # deployed, failed, undone; NULL while it goes on
     Column("error", Text),
 )
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(80), primary_key=True),  # the run and what it was asked about: a run may be asked again when things changed
+    Column("action", String(20), nullable=False),
+    Column("run", String(40), nullable=False),
+    Column("terms", JSON, nullable=False),  # what was asked about; another plan has other terms
+    Column("asked_at", String(40), nullable=False),
+    Column("decision", String(10)),  # approve, reject; NULL: nobody answered, or not yet
+    Column("who", String(200)),  # as stated in the form
+    Column("why", Text),
+    Column("decided_at", String(40)),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("name", String(120), primary_key=True),
+    Column("at", String(40), primary_key=True),
+    Column("value", Float, nullable=False),
+)

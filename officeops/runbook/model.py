@@ -189,6 +189,18 @@ class Backups(Part):
     level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
+Action = Literal["restore", "restore_undo", "downgrade", "contract", "stamp", "deploy", "rollback", "emergency"]
+
+
+class Approvals(Part):
+    """Which runs ask people before they change anything. Runs of the command line do not: the command itself asks, or is told --yes."""
+
+    actions: tuple[Action, ...] = Field(
+        ("restore", "restore_undo", "downgrade", "contract", "stamp"), description="What waits in the Prefect UI until somebody approves it"
+    )
+    expires_hours: Amount = Field(24.0, gt=0, description="A run that nobody answered for as long is cancelled; nothing was changed")
+
+
 class Contact(Part):
     """Who is told what."""
 
@@ -211,7 +223,8 @@ class Runbook(Part):
     releases: Releases = Field(Releases(), description="How one release takes over from another")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
-    contacts: tuple[Contact, ...] = Field((), description="Who is told")
+    approvals: Approvals = Field(Approvals(), description="What asks people first")
+    contacts: tuple[Contact, ...] = Field((), description="Who is told, and who may say that something is approved")
 
     def rolled(self) -> tuple[str, ...]:
         """Names of the services that have two colours."""

@@ -1,0 +1,117 @@
+"""The Artifacts page as a dashboard: the newest of each key says how the stack, its backups, releases, alerts and disk are now."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from datetime import timedelta
+from typing import Any
+
+from prefect.artifacts import create_image_artifact
+from prefect.logging import get_run_logger
+
+from officeops import chart
+from officeops.alerts import Alert, alerts
+from officeops.backups.catalogue import Entry, entries, of_the_database
+from officeops.clock import parse_iso
+from officeops.postgres.facts import database_facts
+from officeops.site import Site
+from officeops.stack.port import ServiceStatus
+from tasks import reporting
+from tasks.releases import show_releases
+
+_KEPT = timedelta(days=90)
+_USED, _TOTAL, _DATABASE = "disk.used_bytes", "disk.total_bytes", "database.bytes"
+_GB = 1e9
+
+
+def publish(site: Site) -> None:
+    """Everything anew. What cannot be asked is logged and leaves the others."""
+    for show in (show_stack, show_backups, show_releases, show_approvals, show_disk):
+        try:
+            show(site)
+        except Exception as trouble:  # noqa: BLE001 - one part that cannot be asked must not hide the others
+            get_run_logger().warning("%s: not shown: %s: %s", show.__name__, type(trouble).__name__, trouble)
+
+
+def show_stack(site: Site) -> None:
+    """What runs, how it is, and what somebody should look at."""
+    services, known = site.stack.services(), entries(site)
+    reporting.report("stack", site.name, stack_page(site, services, known), description=f"{site.config.runbook.title} now")
+    wrong = _alerts(site, services, known)
+    lines = [f"- **{one.name}**: {one.text}" for one in wrong] or ["Nothing to look at."]
+    text = "\n".join([f"## Alerts ({len(wrong)})", f"As of {_local(site)} on {socket.gethostname()}.", "", *lines])
+    reporting.report("alerts", site.name, text, description=f"{len(wrong)} alerts")
+
+
+def stack_page(site: Site, services: list[ServiceStatus], known: list[Entry]) -> str:
+    """The stack as Markdown."""
+    deployed, database = site.stack.deployed(), database_facts(site)
+    newest = next(iter(of_the_database(known)), None)
+    facts = {
+        "release": f"`{deployed.sha[:10]}` ({deployed.colour}), since {_local(site, deployed.at)}" if deployed else "none yet",
+        "database": f"{database['size_bytes'] / 1e6:,.1f} MB, revision {database['revision']}"
+        if database
+        else "not asked: it does not answer",
+        "last backup": f"`{newest.id}`, {'verified' if newest.verified else '**not verified**'}" if newest else "**none yet**",
+        "host": socket.gethostname(),
+    }
+    rows = [
+        f"| {one.name} | {one.state} | {one.health} | {one.restarts} | {(one.release or '')[:10]} | {reporting.cell(one.detail)} |"
+        for one in services
+    ]
+    return "\n".join(
+        [
+            f"## {site.config.runbook.title}", f"As of {_local(site)}.", "", *reporting.facts(facts), "",
+            "| service | state | health | restarts | release | |", "|---|---|---|---|---|---|", *rows,
+        ]
+    )  # fmt: skip
+
+
+def show_backups(site: Site) -> None:
+    """The newest backups, with what proved them."""
+    rows = [
+        {
+            "backup": one.id, "at": _local(site, parse_iso(one.at)), "kind": one.kind, "bytes": one.bytes,
+            "verified": "yes" if one.verified else "NO", "restored in a drill": _local(site, parse_iso(one.drilled_at)) if one.drilled_at else "never",
+            "targets": len(one.copies), "kept for ever": "yes" if one.pinned else "",
+        }
+        for one in entries(site)[:30]
+    ]  # fmt: skip
+    reporting.table("backups", site.name, rows, description="The newest backups, and what proved them")
+
+
+def show_approvals(site: Site) -> None:
+    """Who allowed what; nothing when nobody was ever asked."""
+    rows = [
+        {
+            "asked": _local(site, parse_iso(one.asked_at)), "action": one.action, "answer": one.decision or "none (yet)",
+            "who": one.who or "", "why": one.why or "", "what": ", ".join(f"{key} {value}" for key, value in one.terms.items() if key != "action"),
+        }
+        for one in site.ledger.approvals()[:30]
+    ]  # fmt: skip
+    if rows:
+        reporting.table("approvals", site.name, rows, description="What people were asked, and what they said")
+
+
+def show_disk(site: Site) -> None:
+    """Takes today's figures and draws those of the last 90 days."""
+    usage, database = shutil.disk_usage(site.home), database_facts(site)
+    figures = {_USED: float(usage.used), _TOTAL: float(usage.total), **({_DATABASE: float(database["size_bytes"])} if database else {})}
+    site.ledger.record_samples(figures, at=site.clock(), forget=_KEPT)
+    points = [(at, value / _GB) for at, value in site.ledger.samples(_USED)]
+    title = f"Disk of OFFICEOPS_HOME on {socket.gethostname()}, {usage.total / _GB:.0f} GB in all (dashed)"
+    image = chart.over_time(title, points, unit="GB", zone=site.config.settings.zone, limit=usage.total / _GB)
+    create_image_artifact(
+        chart.data_uri(image), key=reporting.key("disk", site.name), description=f"Disk: {100 * usage.used / usage.total:.0f} % used"
+    )
+
+
+def _alerts(site: Site, services: list[ServiceStatus], known: list[Entry]) -> list[Alert]:
+    verified = next((parse_iso(one.at) for one in of_the_database(known) if one.verified), None)
+    max_age = timedelta(hours=site.config.runbook.backups.max_age_hours)
+    return alerts(services, last_verified=verified, max_age=max_age, now=site.clock())
+
+
+def _local(site: Site, at: Any = None) -> str:
+    return f"{(at or site.clock()).astimezone(site.config.settings.zone):%Y-%m-%d %H:%M}"
