@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from officeops import files
 from officeops.clock import iso
 from officeops.errors import UsageError
 from officeops.ledger import ReleaseRecord
@@ -84,13 +85,11 @@ def find(site: Site, wanted: str = PREVIOUS) -> ReleaseRecord:
     deployed = site.stack.deployed()
     running = deployed.sha if deployed else None
     known = retained(site)
-    if wanted == PREVIOUS:
-        fitting = [record for record in known if record.sha != running][:1]
-    else:
-        fitting = [record for record in known if record.sha.startswith(wanted.lower())]
+    others = [record for record in known if record.sha != running]
+    fitting = others[:1] if wanted == PREVIOUS else [record for record in known if record.sha.startswith(wanted.lower())]
     if len(fitting) == 1:
         return fitting[0]
-    names = ", ".join(record.sha[:10] for record in known if record.sha != running) or "none"
+    names = ", ".join(record.sha[:10] for record in others) or "none"
     raise UsageError(
         f"There is no release {wanted!r} to go back to." if not fitting else f"{wanted!r} is the beginning of several releases.",
         state=f"Nothing was changed. Releases on this host beside the one that runs: {names}.",
@@ -143,15 +142,8 @@ def who() -> str:
 
 
 def _keep_settings(site: Site, identifier: str, values: Mapping[str, str]) -> None:
-    path = _settings_file(site, identifier)
-    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump(dict(values), file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    content = json.dumps(dict(values), ensure_ascii=False).encode()
+    files.replace(_settings_file(site, identifier), content, mode=0o600)
 
 
 def _settings_file(site: Site, identifier: str) -> Path:

@@ -6,12 +6,16 @@ import json
 import os
 import shutil
 import tarfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from officeops import files
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command, CommandError, run, started
-from officeops.stack.port import Deployed, Release
+from officeops.stack.port import Colour, Deployed, Release
+
+_UPGRADE = ("upgrade", "head")
 
 
 class Commits:
@@ -29,7 +33,11 @@ class Commits:
         folder = self.path(sha)
         if not folder.exists():
             self._export(sha, folder)
-        return Release(sha, datetime.fromtimestamp(folder.stat().st_mtime, UTC))
+        return self.found(sha)
+
+    def found(self, sha: str) -> Release:
+        """One that was exported."""
+        return Release(sha, datetime.fromtimestamp(self.path(sha).stat().st_mtime, UTC))
 
     def uncommitted(self) -> int:
         """How many files of the working tree differ from the last commit."""
@@ -94,18 +102,32 @@ def _flush(folder: Path) -> None:
 def deployed(home: Path) -> Deployed | None:
     """The release that was written down last."""
     try:
-        found = json.loads((home / "release.json").read_text())
+        found = json.loads((home / "release.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return Deployed(found["sha"], datetime.fromisoformat(found["since"]))
+    # Written before there were colours, it has neither.
+    return Deployed(found["sha"], datetime.fromisoformat(found["since"]), found.get("colour", "blue"), found.get("settings", {}))
 
 
-def record_deployed(home: Path, sha: str) -> None:
-    """Writes down that the release `sha` runs now; one that ran before keeps its time."""
-    before = deployed(home)
-    if before is not None and before.sha == sha:
-        return
-    path = home / "release.json"
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps({"sha": sha, "since": datetime.now(UTC).isoformat()}))
-    temporary.rename(path)
+def record(home: Path, deployed: Deployed) -> None:
+    """Writes down which release takes requests. Durable when it returns; whoever is killed in it leaves what was there before. For our
+    eyes only: a setting may be a secret."""
+    written = {"sha": deployed.sha, "since": deployed.at.isoformat(), "colour": deployed.colour, "settings": dict(deployed.settings)}
+    files.replace(home / "release.json", json.dumps(written).encode(), mode=0o600)
+
+
+def taken_over(before: Deployed | None, release: Release, colour: Colour, now: datetime) -> Deployed:
+    """What `up` writes down: `release` runs in `colour`. One that ran before keeps its time."""
+    at = before.at if before is not None and before.sha == release.sha else now
+    return Deployed(release.sha, at, colour, release.settings)
+
+
+def with_arguments(command: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
+    """A migration command of the runbook, which is one for `upgrade head`, with other arguments. Raises UsageError when it is none."""
+    if tuple(command[-2:]) != _UPGRADE:
+        raise UsageError(
+            f"The runbook's migration command does not end with `upgrade head`: {' '.join(command)}.",
+            state="Nothing was run.",
+            todo="Have it end so in runbook.yaml; single revisions are asked for by replacing these two words.",
+        )
+    return (*command[:-2], *arguments)

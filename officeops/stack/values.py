@@ -8,11 +8,18 @@ from pydantic import SecretStr
 
 from officeops.runbook.placeholders import fill, named
 from officeops.settings import Settings
+from officeops.settings.model import is_secret
 
 
 def setting_values(settings: Settings) -> dict[str, str | SecretStr]:
     """Every setting by its field's name, as `.env` would have it."""
     return {key: _plain(value) for key, value in settings}
+
+
+def release_values(settings: Settings, changed: Mapping[str, str]) -> dict[str, str | SecretStr]:
+    """The same for a release that runs with other values than today's. changed: by the names of fields; secrets stay secret."""
+    own = {key: SecretStr(value) if key in Settings.model_fields and is_secret(key) else value for key, value in changed.items()}
+    return {**setting_values(settings), **own}
 
 
 def filled(text: str, values: Mapping[str, str | SecretStr]) -> str | SecretStr:

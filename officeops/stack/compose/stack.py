@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -88,7 +88,7 @@ class ComposeStack:
         self._bring_up(release.sha, first, wait_for=[self._config.runbook.database.service])
         self.migrate(release)
         self._bring_up(release.sha, list(services), wait_for=list(services))
-        releases.record_deployed(self._home, release.sha)
+        releases.record(self._home, releases.taken_over(self.deployed(), release, "blue", datetime.now(UTC)))
 
     def down(self) -> None:
         grace = max(service.stop_grace for service in self._config.runbook.services.values())

@@ -22,7 +22,7 @@ def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         text = file.read()
     program = json.loads(text)
-    end_leftovers(program)
+    end_leftovers(program, os.getsid(0))
     with open(program["starts"], "a", encoding="utf-8") as starts:
         starts.write(f"{time.time()} {os.getpid()} {digest(text)}\n")
     parent = os.getppid()
@@ -44,10 +44,11 @@ def digest(description: str) -> str:
     return hashlib.sha256(description.encode()).hexdigest()[:16]
 
 
-def end_leftovers(program: dict[str, object]) -> None:
-    """What a killed run of this program left behind is gone when this returns: it would hold the port, or the shared memory of the data."""
+def end_leftovers(program: dict[str, object], session: int) -> None:
+    """What a run of this program that is over left behind is gone when this returns: it would hold the port, or the shared memory of the
+    data. session: supervisor's."""
     former = last_pid(str(program["starts"]))
-    left = [int(name) for name in os.listdir("/proc") if name.isdigit() and _is_leftover(int(name), former, program)]
+    left = [int(name) for name in os.listdir("/proc") if name.isdigit() and _is_leftover(int(name), former, program, session)]
     for pid in left:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
@@ -65,12 +66,12 @@ def last_pid(starts: str) -> int | None:
     return None
 
 
-def _is_leftover(pid: int, former: int | None, program: dict[str, object]) -> bool:
+def _is_leftover(pid: int, former: int | None, program: dict[str, object], session: int) -> bool:
     if pid == os.getpid():
         return False
     with suppress(OSError):  # ended meanwhile, or somebody else's
         # A group's number is not given away while the group has members; only what this supervisor started is in its session.
-        if former is not None and os.getpgid(pid) == former and os.getsid(pid) == os.getsid(0):
+        if former is not None and os.getpgid(pid) == former and os.getsid(pid) == session:
             return True
         if program["exclusive"]:
             same_folder = os.readlink(f"/proc/{pid}/cwd") == os.path.realpath(str(program["cwd"]))

@@ -1,6 +1,8 @@
 """A simulated Ollama for a machine without one: the same API, canned answers, and it says so wherever it shows.
 
 python -m officeops.stack.local.ollama --port 11434 --model gemma3:12b
+
+Asked to `talk for N seconds` (N秒話して), it does so: for trying out what a long answer does to a release that takes over meanwhile.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from itertools import cycle, islice
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,6 +22,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Route
 
 _WORD_S = 0.03
+_TALK_WORD_S = 0.25  # between the words of an answer whose length was asked for
+_TALK = re.compile(r"talk for (\d+) seconds|(\d+)秒話して", re.IGNORECASE)
+_LONGEST_S = 3600
 _ANSWERS = {
     "en": "(simulated model) I am a stand-in for {model}. You asked: “{question}”. A real model would answer here, word by word, just like this.",
     "ja": "（模擬モデル）これは {model} の代わりです。 ご質問は 「{question}」 ですね。 本物のモデルなら、 ここで このように 少しずつ お答えします。",
@@ -30,6 +37,12 @@ def answer(question: str, model: str) -> list[str]:
     text = _ANSWERS["ja" if japanese else "en"].format(model=model, question=question[:200])
     words = text.split(" ")
     return [word + " " for word in words[:-1]] + words[-1:]
+
+
+def asked_seconds(question: str) -> int | None:
+    """For how long the question wants an answer to last, an hour at most; None when it does not say."""
+    found = _TALK.search(question)
+    return min(int(found[1] or found[2]), _LONGEST_S) if found else None
 
 
 def application(model: str, word_s: float = _WORD_S) -> Starlette:
@@ -50,7 +63,11 @@ def application(model: str, word_s: float = _WORD_S) -> Starlette:
         if body["model"] != model:
             return JSONResponse({"error": f"model {body['model']!r} not found"}, status_code=404)
         question = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
-        return StreamingResponse(_spoken(answer(question, model), model, word_s), media_type="application/x-ndjson")
+        pieces, seconds = answer(question, model), asked_seconds(question)
+        if seconds is None:
+            return StreamingResponse(_spoken(pieces, model, word_s), media_type="application/x-ndjson")
+        words = list(islice(cycle([*pieces[:-1], pieces[-1] + " "]), max(1, round(seconds / _TALK_WORD_S))))
+        return StreamingResponse(_spoken(words, model, seconds / len(words)), media_type="application/x-ndjson")
 
     async def pull(_request: Request) -> StreamingResponse:
         steps: list[dict[str, Any]] = [{"status": "pulling manifest (simulated)"}, {"status": "success"}]

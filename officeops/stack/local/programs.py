@@ -1,10 +1,15 @@
-"""What supervisor runs for each kind of service. Pure: from the runbook, the settings and a release to descriptions."""
+"""What supervisor runs for each kind of service. Pure: from the runbook, the settings and a release to descriptions.
+
+A rolled service is two programs: NAME-blue and NAME-green.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -15,27 +20,56 @@ from officeops.runbook import Service
 from officeops.runbook.model import LocalProgram
 from officeops.stack.local.postgres import PostgresServer
 from officeops.stack.local.supervisor import Program
-from officeops.stack.values import filled, setting_values
+from officeops.stack.port import COLOURS, Colour
+from officeops.stack.values import filled, release_values
 
 
 @dataclass(frozen=True)
 class Places:
-    """A release, where it stands and where its packages are."""
+    """A release, where it stands and where its packages are. settings: as for port.Release."""
 
     sha: str
     release: Path
     venv: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def port_of(config: Config, service: Service) -> int:
-    """The port that the service listens on. Raises UsageError when it is none for this stack."""
-    if service.port is None or (service.kind == "app" and service.local is None):
+def name_of(service: str, colour: Colour | None) -> str:
+    """What the program is called. colour: None for a service that has none."""
+    return f"{service}-{colour}" if colour else service
+
+
+def all_of(config: Config) -> dict[str, str]:
+    """The name of every program that there may be, and the service that it belongs to."""
+    services = config.runbook.services
+    return {name_of(name, colour): name for name, service in services.items() for colour in (COLOURS if service.rolled else (None,))}
+
+
+def port_key(service: Service, colour: Colour | None = None) -> str:
+    """The key of .env with the port that the service listens on. Raises UsageError when it is none for this stack."""
+    key = service.green_port if colour == "green" else service.port
+    if key is None or (service.kind == "app" and service.local is None):
         raise UsageError(
-            "runbook.yaml has services that only run on Compose: they have no `port`, or no `local`.",
+            "runbook.yaml has services that only run on Compose: they have no `port`, no `local`, or no `green_port` for a second colour.",
             state="Nothing was changed.",
             todo="Set OFFICEOPS_STACK=compose in .env, or describe them for the embedded stack (docs/runbook.md).",
         )
-    return int(getattr(config.settings, service.port.lower()))
+    return key
+
+
+def port_of(config: Config, service: Service, colour: Colour | None = None) -> int:
+    """The port itself."""
+    return int(getattr(config.settings, port_key(service, colour).lower()))
+
+
+def gate_folder(config: Config) -> Path:
+    """Where Caddy looks for the gates."""
+    return config.settings.officeops_home / "gate"
+
+
+def front_door(config: Config) -> Path:
+    """The Caddyfile that Caddy runs with: a copy, since the release that it comes from may go before Caddy is started anew."""
+    return config.settings.officeops_home / "stack" / "Caddyfile"
 
 
 def database_server(config: Config) -> PostgresServer:
@@ -45,13 +79,13 @@ def database_server(config: Config) -> PostgresServer:
     return PostgresServer(name, settings.officeops_home / name, settings.postgres_port, settings.postgres_user, settings.postgres_password)
 
 
-def program(config: Config, name: str, places: Places) -> Program:
-    """How the service `name` runs on that release."""
+def program(config: Config, name: str, places: Places, colour: Colour | None = None) -> Program:
+    """How the service `name` runs on that release. colour: of a rolled one."""
     service, settings = config.runbook.services[name], config.settings
-    port = port_of(config, service)
+    port = port_of(config, service, colour)
     data = settings.officeops_home / name
     if service.local is not None:
-        return app_program(config, name, service.local, places, port=port, stop_wait=service.stop_grace)
+        return app_program(config, name_of(name, colour), service.local, places, port=port, stop_wait=service.stop_grace)
     match service.kind:
         case "postgres":
             return database_server(config).program()
@@ -62,14 +96,14 @@ def program(config: Config, name: str, places: Places) -> Program:
         case "ollama":
             argv = [sys.executable, "-m", "officeops.stack.local.ollama", "--port", str(port), "--model", settings.ollama_model]
         case _:
-            argv = [str(caddy()), "run", "--config", str(places.release / "caddy" / "Caddyfile"), "--adapter", "caddyfile"]
-    environment = _caddy_environment(config, port, data) if service.kind == "caddy" else {}
+            argv = [str(caddy()), "run", "--config", str(front_door(config)), "--adapter", "caddyfile"]
+    environment = caddy_environment(config, data) if service.kind == "caddy" else {}
     return Program(name, tuple(argv), data, environment, stop_wait=service.stop_grace)
 
 
 def app_program(config: Config, name: str, local: LocalProgram, places: Places, *, port: int = 0, stop_wait: float = 30) -> Program:
     """A program of the release, with the placeholders of its command and environment filled in."""
-    values = setting_values(config.settings)
+    values = release_values(config.settings, places.settings)
     values |= {"port": str(port), "caddy": str(caddy()), "python": sys.executable}
     values |= {"sha": places.sha, "release": str(places.release), "venv": str(places.venv)}
     return Program(
@@ -78,6 +112,7 @@ def app_program(config: Config, name: str, local: LocalProgram, places: Places, 
         places.release / local.directory,
         {key: filled(text, values) for key, text in local.environment.items()},
         stop_wait=stop_wait,
+        release=places.sha,
     )
 
 
@@ -97,15 +132,30 @@ def caddy() -> Path:
     return Path(found)
 
 
-def _caddy_environment(config: Config, port: int, data: Path) -> dict[str, str | SecretStr]:
-    upstreams = {
-        name.upper(): f"127.0.0.1:{port_of(config, service)}" for name, service in config.runbook.services.items() if service.kind == "app"
-    }
+def upstreams(config: Config, colour: Colour) -> dict[str, str]:
+    """Where the rolled services of that colour listen, by name, as Caddy is told."""
+    runbook = config.runbook
+    return {name: f"127.0.0.1:{port_of(config, runbook.services[name], colour)}" for name in runbook.rolled()}
+
+
+def caddy_environment(config: Config, data: Path) -> dict[str, str | SecretStr]:
+    """What the Caddyfile is told. data: where Caddy may keep what it makes."""
+    services = config.runbook.services
+    (port,) = (port_of(config, service) for service in services.values() if service.kind == "caddy")
+    single = {name: service for name, service in services.items() if service.kind == "app" and not service.rolled}
+    rolled = {f"{name}_{colour}": address for colour in COLOURS for name, address in upstreams(config, colour).items()}
     return {
         "SITE_ADDRESS": f":{port}",
         "SITE_BIND": "127.0.0.1",
         "CADDY_ADMIN": f"127.0.0.1:{config.settings.caddy_admin_port}",
         "XDG_DATA_HOME": str(data),
         "XDG_CONFIG_HOME": str(data),
-        **upstreams,
+        "GATE_DIR": as_pattern(gate_folder(config)),
+        **{name.upper(): f"127.0.0.1:{port_of(config, service)}" for name, service in single.items()},
+        **{name.upper(): address for name, address in rolled.items()},
     }
+
+
+def as_pattern(folder: Path) -> str:
+    """As Caddy's `file` matcher wants it: to it braces are placeholders, and brackets and stars match other names."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", str(folder))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
-from officeops.errors import UsageError
+from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command, run
+from officeops.stack.local.programs import Places
 from officeops.stack.port import Release
 from officeops.stack.releases import Commits
 
 _COMPLETE = ".complete"
+_SHA = re.compile(r"[0-9a-f]{40,64}")
 _INSTALL_S = 900.0
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -44,6 +47,44 @@ class Releases:
         except FileNotFoundError as error:
             raise UsageError(f"The release {sha[:10]} has no {self._lock}.", todo="Correct application.lock in runbook.yaml.") from error
         return self._venvs / key
+
+    def places(self, release: Release) -> Places:
+        """Where it stands, for the programs that run on it."""
+        return Places(release.sha, self.path(release.sha), self.venv(release.sha), release.settings)
+
+    def artifact(self, release: Release) -> dict[str, str]:
+        """Its folder and its virtualenv. Raises OfficeOpsError when they are not there."""
+        if not self._is_built(release.sha):
+            raise OfficeOpsError(
+                f"The release {release.sha[:10]} is not built on this host (any more).",
+                todo=f"Build it: `officeops up {release.sha[:10]}`.",
+            )
+        return {"folder": str(self.path(release.sha)), "virtualenv": str(self.venv(release.sha))}
+
+    def built(self) -> list[Release]:
+        """Those that are there, newest first."""
+        found = [self.commits.found(sha) for sha in self._shas() if self._is_built(sha)]
+        return sorted(found, key=lambda release: release.built_at, reverse=True)
+
+    def discard(self, sha: str) -> None:
+        """Its files are gone, and its virtualenv unless another release has the same. No error when they were."""
+        folder = self.path(sha)
+        if not folder.exists():
+            return
+        others = {self.venv(other) for other in self._shas() if other != sha and (self.path(other) / self._lock).exists()}
+        if (folder / self._lock).exists() and (venv := self.venv(sha)) not in others:
+            (venv / _COMPLETE).unlink(missing_ok=True)
+            shutil.rmtree(venv, ignore_errors=True)
+        gone = folder.with_name(f"{sha}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+        shutil.rmtree(gone)
+
+    def _shas(self) -> list[str]:
+        return [path.name for path in self.commits.path("").glob("*") if _SHA.fullmatch(path.name)]
+
+    def _is_built(self, sha: str) -> bool:
+        return (self.path(sha) / self._lock).exists() and (self.venv(sha) / _COMPLETE).exists()
 
     def _install(self, release: Path) -> None:
         venv = self.venv(release.name)

@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import re
 import stat
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from officeops import files
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
+from officeops.gate import Gate
 from officeops.postgres import tools
 from officeops.process import Command, run
 from officeops.progress import Meter
-from officeops.stack import health, releases
-from officeops.stack.local import ports, programs
+from officeops.stack import releases
+from officeops.stack.local import logs, ports, programs, usage
+from officeops.stack.local.colours import Colours
 from officeops.stack.local.releases import Releases
-from officeops.stack.local.supervisor import ProgramStatus, Supervisor
+from officeops.stack.local.statuses import AT_REST, problem, statuses
+from officeops.stack.local.supervisor import Supervisor
 from officeops.stack.local.volumes import LocalVolumes
-from officeops.stack.port import DatabaseAddress, Deployed, Health, LogLine, Release, ServiceStatus, State, Usage, Volume
+from officeops.stack.port import COLOURS, Colour, DatabaseAddress, Deployed, LogLine, Release, ServiceStatus, Usage, Volume, other
 
 if TYPE_CHECKING:
     from officeops.config import Config
     from officeops.runbook.model import LocalProgram
 
-_STATES: dict[str, State] = {
-    "RUNNING": "running", "STARTING": "starting", "STOPPING": "stopping", "STOPPED": "stopped",
-    "BACKOFF": "restarting", "EXITED": "failed", "FATAL": "failed", "UNKNOWN": "failed",
-}  # fmt: skip
-_AT_REST = ("STOPPED", "EXITED", "FATAL")  # no process, and none will come by itself
 _START_S = 60.0
 _ONE_OFF_S = 3600.0
 _POLL_S = 0.05
-_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,6})?")
-_SECONDS = re.compile(r'"ts":(\d{9,10}(?:\.\d+)?)\b')
+_VALIDATE_S = 30.0
 
 
 class LocalStack:
@@ -52,6 +49,7 @@ class LocalStack:
         self._home = config.settings.officeops_home
         self._supervisor = Supervisor(self._home, "stack")
         self._releases = Releases(self._home, config.settings.officeops_app, config.runbook.application.lock)
+        self._colours = Colours(config, self._supervisor, self._releases)
         self._volumes = LocalVolumes(self._home, config.runbook, programs.database_server(config).data)
 
     @property
@@ -67,7 +65,9 @@ class LocalStack:
 
     def up(self, release: Release) -> None:
         self._prepare_home()
+        colour = self._colour()
         self._require_ports()
+        self._set_gates(colour)
         self._apply(release)
         services = self._config.runbook.services
         meter = Meter("start", len(services), unit="services")
@@ -82,7 +82,7 @@ class LocalStack:
                 name: pool.submit(self._start_healthy, name, _START_S) for name in services if not self._waits(name) and name != database
             }
             migrated.result()
-            releases.record_deployed(self._home, release.sha)
+            self.record(releases.taken_over(self.deployed(), release, colour, datetime.now(UTC)))
             for future in begun.values():
                 future.result()
                 meter.add()
@@ -95,7 +95,7 @@ class LocalStack:
     def down(self) -> None:
         for name in reversed(self._in_order()):
             if self._supervisor.running:
-                self._supervisor.stop(name)
+                self.stop(name)
         self._supervisor.shutdown()
 
     def migrate(self, release: Release) -> None:
@@ -105,11 +105,8 @@ class LocalStack:
         return self._one_off(release, "seed", self._config.runbook.application.seed)
 
     def services(self) -> list[ServiceStatus]:
-        known = {status.name: status for status in self._supervisor.status()}
-        names, deployed = list(self._config.runbook.services), self.deployed()
-        release = deployed.sha if deployed else None
-        with ThreadPoolExecutor(len(names)) as pool:
-            return list(pool.map(lambda name: self._service(name, known.get(name), release), names))
+        asked = [(name, self._colour_of(name)) for name in self._config.runbook.services]
+        return statuses(self._config, asked, self._supervisor.status())
 
     def start(self, service: str, *, timeout: float = _START_S) -> None:
         self._require(service)
@@ -120,42 +117,119 @@ class LocalStack:
     def stop(self, service: str) -> None:
         self._require(service)
         if self._supervisor.running:
-            self._supervisor.stop(service)
+            both = [program for program, name in programs.all_of(self._config).items() if name == service]
+            with ThreadPoolExecutor(len(both)) as pool:
+                list(pool.map(self._supervisor.stop, both))
 
     def restart(self, service: str, *, timeout: float = _START_S) -> None:
-        self.stop(service)
+        """Of a rolled service the colour that takes requests; the other one is left as it is."""
+        self._require(service)
+        if self._supervisor.running:
+            self._supervisor.stop(self._program_of(service))
         self.start(service, timeout=timeout)
 
-    def logs(self, service: str, *, since: datetime | None = None, tail: int | None = None) -> Iterator[LogLine]:
+    def launch(self, release: Release, colour: Colour) -> None:
+        self._colours.launch(release, colour)
+
+    def retire(self, colour: Colour) -> None:
+        self._colours.retire(colour)
+
+    def instances(self, colour: Colour) -> list[ServiceStatus]:
+        return self._colours.instances(colour)
+
+    def endpoint(self, service: str, colour: Colour) -> str:
+        return self._colours.endpoint(service, colour)
+
+    def front_door(self) -> str:
+        (service,) = (one for one in self._config.runbook.services.values() if one.kind == "caddy")
+        return f"http://127.0.0.1:{programs.port_of(self._config, service)}"
+
+    def in_flight(self, colour: Colour) -> int:
+        return self._colours.in_flight(colour)
+
+    @property
+    def gate_folder(self) -> Path:
+        return programs.gate_folder(self._config)
+
+    def record(self, deployed: Deployed) -> None:
+        releases.record(self._home, deployed)
+
+    def folder(self, release: Release) -> Path:
+        return self._releases.path(release.sha)
+
+    def artifact(self, release: Release) -> dict[str, str]:
+        return self._releases.artifact(release)
+
+    def built(self) -> list[Release]:
+        return self._releases.built()
+
+    def discard(self, sha: str) -> None:
+        deployed = self.deployed()
+        running = [status.name for status in self._supervisor.status() if status.release == sha and status.state not in AT_REST]
+        if running or (deployed is not None and deployed.sha == sha):
+            raise RefusedError(
+                f"The release {sha[:10]} is in use: {', '.join(running) or 'it is the deployed one'}.", state="It was left as it is."
+            )
+        self._releases.discard(sha)
+
+    def validate(self, release: Release) -> list[str]:
+        file = self._caddyfile(release)
+        if not file.is_file():
+            return [f"The release has no {self._config.runbook.application.caddyfile}."]
+        with TemporaryDirectory() as data:  # Caddy keeps what it makes of its own there
+            environment = programs.caddy_environment(self._config, Path(data))
+            command = Command((str(programs.caddy()), "validate", "--config", str(file), "--adapter", "caddyfile"), environment)
+            done = run(command, timeout=_VALIDATE_S, ok=range(256))
+        return [line for line in done.stderr.splitlines() if '"level":"info"' not in line] if done.status else []
+
+    def proxy_digest(self) -> str | None:
+        file = programs.front_door(self._config)
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None
+
+    def reload_proxy(self, release: Release) -> None:
+        place, wanted = programs.front_door(self._config), self._caddyfile(release)
+        environment = programs.caddy_environment(self._config, place.parent)
+        address = f"127.0.0.1:{self._config.settings.caddy_admin_port}"
+        argv = (str(programs.caddy()), "reload", "--config", str(wanted), "--adapter", "caddyfile", "--address", address)
+        run(Command(argv, environment), timeout=_VALIDATE_S)  # refused: what runs goes on as it is
+        files.replace(place, wanted.read_bytes())
+
+    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
+        local = self._config.runbook.application.migrate
+        given = local.model_copy(update={"command": releases.with_arguments(local.command if local else (), arguments)}) if local else None
+        if given is None:
+            raise UsageError("The runbook has no migration command (application.migrate).", state="Nothing was run.")
+        return self._one_off_command(release, "migrate", given)
+
+    def logs(
+        self,
+        service: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tail: int | None = None,
+        colour: Colour | None = None,
+    ) -> Iterator[LogLine]:
         self._require(service)
-        lines: Iterator[LogLine] = chain.from_iterable(_lines(service, file) for file in self._log_files(service))
+        name = programs.name_of(service, colour or self._colour()) if self._is_rolled(service) else service
+        lines = logs.lines(service, self._supervisor.log(name))
         if since is not None:
             lines = (line for line in lines if line.at >= since)
+        if until is not None:
+            lines = (line for line in lines if line.at <= until)
         return lines if tail is None else iter(deque(lines, tail))
 
     def usage(self) -> list[Usage]:
-        import psutil
-
-        running = [status for status in self._supervisor.status() if status.pid]
-        families = {}
-        for status in running:
-            try:
-                process = psutil.Process(status.pid)
-                families[status.name] = [process, *process.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                continue
-        for process in chain.from_iterable(families.values()):
-            _cpu(process)
-        time.sleep(0.2)
-        return [Usage(name, sum(map(_cpu, family)), sum(map(_memory, family))) for name, family in families.items()]
+        services = programs.all_of(self._config)
+        return usage.measure((services[one.name], one.pid) for one in self._supervisor.status() if one.pid and one.name in services)
 
     def exec(self, service: str, argv: Sequence[str], *, environment: Mapping[str, str | SecretStr] | None = None) -> Command:
         self._require(service)
         deployed = self.deployed()
         if deployed is None:
             raise OfficeOpsError("There is no release yet in which anything could be run.", todo="Start the stack with `officeops up`.")
-        places = self._places(deployed.sha)
-        program = programs.program(self._config, service, places)
+        places = self._releases.places(Release(deployed.sha, deployed.at, deployed.settings))
+        program = programs.program(self._config, service, places, self._colour_of(service))
         path = {"PATH": f"{places.venv / 'bin'}:{os.environ.get('PATH', os.defpath)}"}
         return Command(tuple(argv), {**path, **program.environment, **(environment or {})}, cwd=program.cwd, user=program.user)
 
@@ -174,7 +248,8 @@ class LocalStack:
 
     def exchange_volumes(self, one: str, other: str) -> None:
         users = {*self._volumes.get(one).services, *self._volumes.get(other).services}
-        running = [status.name for status in self._supervisor.status() if status.name in users and status.state not in _AT_REST]
+        services = programs.all_of(self._config)
+        running = [one.name for one in self._supervisor.status() if services.get(one.name) in users and one.state not in AT_REST]
         if running:
             raise RefusedError(
                 f"{one} and {other} cannot change places while {', '.join(running)} runs.",
@@ -230,8 +305,11 @@ class LocalStack:
     def _one_off(self, release: Release, name: str, local: LocalProgram | None) -> str:
         if local is None:
             return ""
-        program = programs.app_program(self._config, name, local, self._places(release.sha))
-        return run(Command(program.argv, program.environment, cwd=program.cwd), timeout=_ONE_OFF_S).stdout.decode()
+        return run(self._one_off_command(release, name, local), timeout=_ONE_OFF_S).stdout.decode()
+
+    def _one_off_command(self, release: Release, name: str, local: LocalProgram) -> Command:
+        program = programs.app_program(self._config, name, local, self._releases.places(release))
+        return Command(program.argv, program.environment, cwd=program.cwd)
 
     def _prepare_home(self) -> None:
         """Others see nothing; as root, they may pass through, since the database's account has to. A folder that is not for us
@@ -242,16 +320,49 @@ class LocalStack:
         if found.st_uid == os.geteuid() and not shared:
             self._home.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
-    def _places(self, sha: str) -> programs.Places:
-        return programs.Places(sha, self._releases.path(sha), self._releases.venv(sha))
-
     def _apply(self, release: Release) -> None:
+        """Supervisor has the programs of `release`, and of the deployed colour only."""
         programs.database_server(self._config).initialise()
-        places = self._places(release.sha)
-        described = [programs.program(self._config, name, places) for name in self._config.runbook.services]
+        places = self._releases.places(release)
+        described = [programs.program(self._config, name, places, self._colour_of(name)) for name in self._config.runbook.services]
         for program in described:
             program.cwd.mkdir(parents=True, exist_ok=True)
+        self._place_caddyfile(release)
         self._supervisor.apply(described)
+
+    def _place_caddyfile(self, release: Release) -> None:
+        """Caddy gets the release's. One that runs with another is stopped first: whoever is killed here leaves it to be started anew."""
+        text, place = self._caddyfile(release).read_bytes(), programs.front_door(self._config)
+        if place.exists() and place.read_bytes() == text:
+            return
+        if self._supervisor.running:
+            for name, service in self._config.runbook.services.items():
+                if service.kind == "caddy":
+                    self._supervisor.stop(name)
+        files.replace(place, text)
+
+    def _caddyfile(self, release: Release) -> Path:
+        return self.folder(release) / self._config.runbook.application.caddyfile
+
+    def _set_gates(self, colour: Colour) -> None:
+        gate = Gate(self)
+        gate.prepare(colour)
+        gate.open(colour)
+        gate.shut(other(colour))
+
+    def _colour(self) -> Colour:
+        """The one that takes requests."""
+        deployed = self.deployed()
+        return deployed.colour if deployed else "blue"
+
+    def _colour_of(self, service: str) -> Colour | None:
+        return self._colour() if self._is_rolled(service) else None
+
+    def _is_rolled(self, service: str) -> bool:
+        return self._config.runbook.services[service].rolled
+
+    def _program_of(self, service: str) -> str:
+        return programs.name_of(service, self._colour_of(service))
 
     def _create_database(self) -> None:
         from officeops.postgres import databases
@@ -262,18 +373,18 @@ class LocalStack:
                 databases.create_like(connection, address.database, None)
 
     def _start_healthy(self, name: str, timeout: float) -> None:
-        service = self._config.runbook.services[name]
-        if self._supervisor.status_of(name).state == "STOPPED":
-            ports.require_free(programs.port_of(self._config, service), str(service.port), name)
+        service, colour, program = self._config.runbook.services[name], self._colour_of(name), self._program_of(name)
+        if self._supervisor.status_of(program).state == "STOPPED":
+            ports.require_free(programs.port_of(self._config, service, colour), programs.port_key(service, colour), name)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name)
-        self._supervisor.start(name)
+        self._supervisor.start(program)
         deadline = time.monotonic() + timeout
-        while why := self._problem(name):
+        while why := problem(self._config, name, colour):
             if time.monotonic() > deadline:
                 raise OfficeOpsError(
                     f"{name} is not healthy after {timeout:.0f} s: {why}.",
-                    state="Its last words:\n" + self._supervisor.last_words(name) + "\n",
+                    state="Its last words:\n" + self._supervisor.last_words(program) + "\n",
                     todo=f"See `officeops logs {name}`; then `officeops up` again.",
                 )
             time.sleep(_POLL_S)
@@ -283,23 +394,11 @@ class LocalStack:
         self._supervisor.sweep()
         ours = self._supervisor.processes()
         for name, service in self._config.runbook.services.items():
-            ports.require_free(programs.port_of(self._config, service), str(service.port), name, ours=ours)
+            for colour in COLOURS if service.rolled else (None,):
+                port, key = programs.port_of(self._config, service, colour), programs.port_key(service, colour)
+                ports.require_free(port, key, name, ours=ours)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name, ours=ours)
-
-    def _problem(self, name: str) -> str:
-        service = self._config.runbook.services[name]
-        settings = self._config.settings
-        return health.problem(service, "127.0.0.1", programs.port_of(self._config, service), settings, admin_port=settings.caddy_admin_port)
-
-    def _service(self, name: str, status: ProgramStatus | None, release: str | None) -> ServiceStatus:
-        if status is None:
-            return ServiceStatus(name, "stopped", "unknown", 0, None, None)
-        state = _STATES[status.state]
-        why = self._problem(name) if state in ("running", "starting") else ""
-        well: Health = "unknown" if state not in ("running", "starting") else "unhealthy" if why else "healthy"
-        own = release if self._config.runbook.services[name].kind == "app" else None
-        return ServiceStatus(name, state, well, status.restarts, own, status.started_at, why or status.detail)
 
     def _waits(self, name: str) -> bool:
         return bool(self._config.runbook.services[name].depends_on)
@@ -310,8 +409,8 @@ class LocalStack:
         ordered: list[str] = []
 
         def visit(name: str) -> None:
-            for other in services[name].depends_on:
-                visit(other)
+            for needed in services[name].depends_on:
+                visit(needed)
             if name not in ordered:
                 ordered.append(name)
 
@@ -322,60 +421,3 @@ class LocalStack:
     def _require(self, service: str) -> None:
         if service not in self._config.runbook.services:
             raise UsageError(f"There is no service {service!r}.", todo=f"The runbook has {', '.join(self._config.runbook.services)}.")
-
-    def _log_files(self, service: str) -> list[IO[str]]:
-        """Open files, oldest first. Opened newest first: one that is rotated meanwhile shows up twice, and is never missed."""
-        newest = self._supervisor.log(service)
-        opened: dict[int, IO[str]] = {}
-        for path in [newest, *sorted(newest.parent.glob(f"{newest.name}.*"), key=lambda path: int(path.suffix[1:]))]:
-            with suppress(FileNotFoundError):
-                file = path.open(encoding="utf-8", errors="replace")
-                if opened.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:
-                    file.close()
-        return list(reversed(opened.values()))
-
-
-def _lines(service: str, file: IO[str]) -> Iterator[LogLine]:
-    """A line's time is the one it begins with; a line without has that of the line before it, or else of the next one that has one,
-    or else of the file's last change."""
-    waiting: list[str] = []
-    at: datetime | None = None
-    with file:
-        for line in file:
-            at = _stamp(line) or at
-            waiting.append(line.rstrip("\n"))
-            if at is not None:
-                yield from (LogLine(service, at, text) for text in waiting)
-                waiting.clear()
-        changed = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
-    yield from (LogLine(service, changed, text) for text in waiting)
-
-
-def _stamp(line: str) -> datetime | None:
-    """The time in UTC that a line begins with: written out, or in seconds, as Caddy does."""
-    if found := _STAMP.search(line[:40]):
-        with suppress(ValueError):
-            return datetime.fromisoformat(found[0].replace(",", ".")).replace(tzinfo=UTC)
-    if found := _SECONDS.search(line[:80]):
-        return datetime.fromtimestamp(float(found[1]), UTC)
-    return None
-
-
-def _cpu(process: object) -> float:
-    import psutil
-
-    assert isinstance(process, psutil.Process)
-    try:
-        return process.cpu_percent() / 100
-    except psutil.Error:
-        return 0.0
-
-
-def _memory(process: object) -> int:
-    import psutil
-
-    assert isinstance(process, psutil.Process)
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,7 +41,8 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
 @dataclass(frozen=True)
 class Program:
     """One supervised program. user: name of the account it runs as (None: ours). stop_signal without "SIG". stop_wait in seconds.
-    exclusive: whatever else runs this program in this folder was left behind by a killed run, and is ended before a start."""
+    exclusive: whatever else runs this program in this folder was left behind by a killed run, and is ended before a start.
+    release: sha of the release that it belongs to, empty for none."""
 
     name: str
     argv: tuple[str, ...]
@@ -50,12 +52,13 @@ class Program:
     stop_signal: str = "TERM"
     stop_wait: float = 30
     exclusive: bool = False
+    release: str = ""
 
 
 @dataclass(frozen=True)
 class ProgramStatus:
     """state: supervisor's word (STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL).
-    restarts: how often it came back by itself since it was last started on purpose."""
+    restarts: how often it came back by itself since it was last started on purpose. release: as it was described."""
 
     name: str
     state: str
@@ -63,6 +66,7 @@ class ProgramStatus:
     started_at: datetime | None
     restarts: int
     detail: str
+    release: str
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,36 @@ class Supervisor:
             if self._is_outdated(program.name):
                 self.stop(program.name)
 
+    def put(self, program: Program) -> None:
+        """Adds one program to those that there are, or replaces the one of its name, which is stopped first. Does not start it."""
+        self.remove([program.name])
+        self._describe(program)
+        self._write_configuration()
+        self._call("supervisor.reloadConfig")  # reads; what runs is left alone
+        self._call("supervisor.addProcessGroup", program.name)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """These programs are no more, nor anything that they had started: asked to stop all at once, given their grace, ended. Their logs
+        stay. No error when there are none of these names."""
+        if not self.running:
+            self.sweep()
+        elif names:
+            with ThreadPoolExecutor(len(names)) as pool:
+                list(pool.map(self._take_out, names))
+        for name in names:
+            self._description(name).unlink(missing_ok=True)
+            self._starts(name).unlink(missing_ok=True)
+        if self._configuration_file.exists():
+            self._write_configuration()
+
+    def begin(self, name: str) -> None:
+        """The program is asked to start. Not waited for: ask its status."""
+        if self.status_of(name).state in ("RUNNING", "STARTING"):
+            return
+        self._starts(name).unlink(missing_ok=True)
+        with suppress(xmlrpc.client.Fault):  # ALREADY_STARTED
+            self._call("supervisor.startProcess", name, False)
+
     def start(self, name: str) -> None:
         """The program's process exists when this returns. Raises OfficeOpsError when it exits at once."""
         if self.status_of(name).state in ("RUNNING", "STARTING"):
@@ -135,7 +169,7 @@ class Supervisor:
         try:
             raw = self._call("supervisor.getAllProcessInfo")
         except (OSError, http.client.HTTPException, xmlrpc.client.Fault):  # the last: it is about to end
-            return [ProgramStatus(name, "STOPPED", None, None, 0, "") for name in self._known()]
+            return [ProgramStatus(name, "STOPPED", None, None, 0, "", self._release(name)) for name in self._known()]
         return [self._status(info) for info in raw]
 
     def processes(self) -> set[int]:
@@ -190,7 +224,29 @@ class Supervisor:
             self._describe(program)
         for stale in set(self._known()) - {program.name for program in programs}:
             self._description(stale).unlink()
-        self._configuration_file.write_text(self._configuration(programs), encoding="utf-8")
+        self._write_configuration()
+
+    def _write_configuration(self) -> None:
+        """From the descriptions, which are there for each program."""
+        described = {name: json.loads(self._description(name).read_text(encoding="utf-8")) for name in self._known()}
+        self._configuration_file.write_text(self._configuration(described), encoding="utf-8")
+
+    def _take_out(self, name: str) -> None:
+        """Stopped, with what it leaves behind, and none of supervisor's programs any more."""
+        self.stop(name)
+        with suppress(FileNotFoundError):
+            description = json.loads(self._description(name).read_text(encoding="utf-8"))
+            launch.end_leftovers(description, os.getsid(self._call("supervisor.getPID")))
+        deadline = time.monotonic() + _STOP_S
+        while True:
+            try:
+                self._call("supervisor.removeProcessGroup", name)
+            except xmlrpc.client.Fault as fault:
+                if "BAD_NAME" in fault.faultString:
+                    return
+                if time.monotonic() > deadline:
+                    raise OfficeOpsError(f"{name} does not stop.", todo=f"See {self.log(name)} and {self.logs}/supervisord.log.") from fault
+                time.sleep(0.05)  # STILL_RUNNING: somebody else had asked it to stop already
 
     def _describe(self, program: Program) -> None:
         account = pwd.getpwnam(program.user) if program.user else None
@@ -203,6 +259,8 @@ class Supervisor:
             "uid": account.pw_uid if account else None,
             "gid": account.pw_gid if account else None,
             "stop_signal": program.stop_signal,
+            "stop_wait": program.stop_wait,
+            "release": program.release,
             "starts": str(self._starts(program.name)),
             "exclusive": program.exclusive,
         }
@@ -219,21 +277,21 @@ class Supervisor:
         last = self._last_start(name)
         return last is None or last.digest != launch.digest(self._description(name).read_text(encoding="utf-8"))
 
-    def _configuration(self, programs: Iterable[Program]) -> str:
+    def _configuration(self, programs: Mapping[str, Mapping[str, Any]]) -> str:
         """Paths are relative to our folder, which is supervisord's working directory: its format cannot quote every character."""
         sections = [
             f"[unix_http_server]\nfile={self._socket}\nchmod=0700\n",
             "[supervisord]\nlogfile=logs/supervisord.log\npidfile=supervisord.pid\nchildlogdir=logs\n",
             "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
         ]
-        for program in programs:
-            command = shlex.join((sys.executable, "-I", launch.__file__, f"programs/{program.name}.json"))
+        for name, program in programs.items():
+            command = shlex.join((sys.executable, "-I", launch.__file__, f"programs/{name}.json"))
             sections.append(
-                f"[program:{program.name}]\ncommand={command}\nautostart=false\nautorestart=true\nstartsecs=1\n"
+                f"[program:{name}]\ncommand={command}\nautostart=false\nautorestart=true\nstartsecs=1\n"
                 # The default of 3 gives up while a killed PostgreSQL's children still hold its shared memory.
-                f"startretries=1000000\nstopsignal={program.stop_signal}\nstopwaitsecs={program.stop_wait:.0f}\n"
+                f"startretries=1000000\nstopsignal={program['stop_signal']}\nstopwaitsecs={program['stop_wait']:.0f}\n"
                 "stopasgroup=false\nkillasgroup=true\nredirect_stderr=true\n"
-                f"stdout_logfile=logs/{program.name}.log\nstdout_logfile_maxbytes={_LOG_BYTES}\nstdout_logfile_backups={_LOG_FILES}\n"
+                f"stdout_logfile=logs/{name}.log\nstdout_logfile_maxbytes={_LOG_BYTES}\nstdout_logfile_backups={_LOG_FILES}\n"
             )
         return "\n".join(sections).replace("%", "%%")
 
@@ -301,13 +359,20 @@ class Supervisor:
         running = info["pid"] != 0
         started = datetime.fromtimestamp(info["start"], UTC) if running else None
         detail = "" if running else (info["spawnerr"] or (info["description"] if info["statename"] != "STOPPED" else ""))
-        return ProgramStatus(info["name"], info["statename"], info["pid"] or None, started, self._restarts(info["name"]), detail)
+        name = info["name"]
+        return ProgramStatus(name, info["statename"], info["pid"] or None, started, self._restarts(name), detail, self._release(name))
 
     def _restarts(self, name: str) -> int:
         try:
             return max(0, len(self._starts(name).read_text().splitlines()) - 1)
         except FileNotFoundError:
             return 0
+
+    def _release(self, name: str) -> str:
+        try:
+            return str(json.loads(self._description(name).read_text(encoding="utf-8")).get("release", ""))
+        except FileNotFoundError:
+            return ""
 
     def _starts(self, name: str) -> Path:
         return self.folder / "programs" / f"{name}.starts"

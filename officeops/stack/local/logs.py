@@ -1,0 +1,59 @@
+"""The logs that supervisor keeps of a program, read as one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from officeops.stack.port import LogLine
+
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,6})?")
+_SECONDS = re.compile(r'"ts":(\d{9,10}(?:\.\d+)?)\b')
+
+
+def lines(service: str, newest: Path) -> Iterator[LogLine]:
+    """Of the current file and the rotated ones beside it, oldest first."""
+    return chain.from_iterable(_lines(service, file) for file in _files(newest))
+
+
+def _files(newest: Path) -> list[IO[str]]:
+    """Open files, oldest first. Opened newest first: one that is rotated meanwhile shows up twice, and is never missed."""
+    opened: dict[int, IO[str]] = {}
+    for path in [newest, *sorted(newest.parent.glob(f"{newest.name}.*"), key=lambda path: int(path.suffix[1:]))]:
+        with suppress(FileNotFoundError):
+            file = path.open(encoding="utf-8", errors="replace")
+            if opened.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:
+                file.close()
+    return list(reversed(opened.values()))
+
+
+def _lines(service: str, file: IO[str]) -> Iterator[LogLine]:
+    """A line's time is the one it begins with; a line without has that of the line before it, or else of the next one that has one,
+    or else of the file's last change."""
+    waiting: list[str] = []
+    at: datetime | None = None
+    with file:
+        for line in file:
+            at = _stamp(line) or at
+            waiting.append(line.rstrip("\n"))
+            if at is not None:
+                yield from (LogLine(service, at, text) for text in waiting)
+                waiting.clear()
+        changed = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+    yield from (LogLine(service, changed, text) for text in waiting)
+
+
+def _stamp(line: str) -> datetime | None:
+    """The time in UTC that a line begins with: written out, or in seconds, as Caddy does."""
+    if found := _STAMP.search(line[:40]):
+        with suppress(ValueError):
+            return datetime.fromisoformat(found[0].replace(",", ".")).replace(tzinfo=UTC)
+    if found := _SECONDS.search(line[:80]):
+        return datetime.fromtimestamp(float(found[1]), UTC)
+    return None

@@ -1,0 +1,84 @@
+"""One running stack for all tests of releases, with two good releases built; tests leave the first of them serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from officeops.site import Site
+from officeops.stack.port import Release
+from tests.releases.applications import commit_variant
+from tests.support.engine import Engine
+from tests.support.paths import open_folder
+from tests.support.releases import back_to_start, build, quick, require_sound
+from tests.support.stack import RunningStack, make_repository, running_compose, running_local
+
+STACKS = [
+    pytest.param("local", marks=pytest.mark.xdist_group("releases")),
+    pytest.param("compose", marks=pytest.mark.xdist_group("compose")),
+]
+
+
+@dataclass
+class Office:
+    """A running stack whose releases take over quickly. `first` serves at the begin of each test; `second` is another good one."""
+
+    running: RunningStack
+    repository: Path
+    site: Site
+    first: Release
+    second: Release
+    _variants: dict[str, str] = field(default_factory=dict)
+
+    def variant(self, name: str) -> str:
+        """The commit of a release that misbehaves."""
+        if name not in self._variants:
+            self._variants[name] = commit_variant(self.repository, name)
+        return self._variants[name]
+
+    def with_releases(self, **changed: object) -> Site:
+        """The same stack with another chapter on releases in its runbook."""
+        return quick(self.running.site, **changed)
+
+
+def opened(running: RunningStack, repository: Path) -> Office:
+    """With its releases built, and the first one recorded."""
+    site = quick(running.site)
+    running.stack.seed(running.release)
+    second = build(site, commit_variant(repository, "good"))
+    return Office(running, repository, site, build(site, running.release.sha), second)
+
+
+@pytest.fixture(scope="session")
+def local_office() -> Iterator[Office]:
+    """On the embedded stack."""
+    with open_folder() as folder:
+        repository = make_repository(folder)
+        with running_local(repository) as running:
+            yield opened(running, repository)
+
+
+@pytest.fixture(scope="session")
+def compose_office(engine: Engine) -> Iterator[Office]:
+    """On a real Docker Engine."""
+    with open_folder() as folder:
+        repository = make_repository(folder)
+        with running_compose(repository, engine) as running:
+            yield opened(running, repository)
+
+
+@pytest.fixture(params=STACKS)
+def office(request: pytest.FixtureRequest) -> Iterator[Office]:
+    """On each stack. Before and after the test the first release serves and everything is sound."""
+    found: Office = request.getfixturevalue(f"{request.param}_office")
+    back_to_start(found.site, found.first)
+    require_sound(found.site, found.first.sha)
+    yield found
+    back_to_start(found.site, found.first)
+    require_sound(found.site, found.first.sha)
+
+
+Roll = Callable[[Site, Release], object]

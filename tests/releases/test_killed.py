@@ -1,0 +1,83 @@
+"""The deployer killed, as by `kill -9`, at every step: the site keeps serving, and the next command ends what was begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from officeops.ledger import Ledger
+from officeops.releases.rollout import reconcile
+from tests.releases.conftest import Office
+from tests.support.releases import VERBS, Knocking, killer, require_sound, roll_out
+
+Kill = Callable[[str, str, str, str], bool]
+FORWARD = ("retire", "finish")
+AFTER = [("after", verb) for verb in VERBS[:-1]]
+# Killed between the journal and the deed: on Compose only where the two stacks differ in the deed.
+BEFORE = {"local": [("before", verb) for verb in VERBS[1:]], "compose": [("before", "switch"), ("before", "retire")]}
+CASES = [
+    pytest.param(stack, when, verb, marks=pytest.mark.xdist_group(group))
+    for stack, group in (("local", "releases"), ("compose", "compose"))
+    for when, verb in [*AFTER, *BEFORE[stack]]
+]
+
+
+@pytest.fixture(scope="module")
+def killers() -> Iterator[Callable[[Office], Kill]]:
+    """One process for each stack that others are forked from."""
+    with ExitStack() as stack:
+        known: dict[str, Kill] = {}
+
+        def of(office: Office) -> Kill:
+            folder = office.site.config.folder
+            if str(folder) not in known:
+                known[str(folder)] = stack.enter_context(killer(folder))
+            return known[str(folder)]
+
+        yield of
+
+
+def test_the_steps_are_those_of_the_journal(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    advance = Ledger.advance
+    monkeypatch.setattr(
+        Ledger, "advance", lambda self, operation, state, **facts: (written.append(state), advance(self, operation, state, **facts))[1]
+    )
+    roll_out(office.site, office.second)
+    assert tuple(written) == VERBS
+
+
+@pytest.mark.parametrize(("office", "when", "verb"), CASES, indirect=["office"])
+def test_a_deploy_that_is_killed_is_ended_by_the_next_command(
+    office: Office, killers: Callable[[Office], Kill], when: str, verb: str
+) -> None:
+    with Knocking(office.site) as knocking:
+        assert killers(office)("deploy", office.second.sha, when, verb)
+        with office.site.locked("reconcile"):
+            done = reconcile(office.site)
+    assert knocking.failures == []
+    assert len(done) == 1
+    require_sound(office.site, office.second.sha if verb in FORWARD else office.first.sha)
+    record = office.site.ledger.releases()[0]
+    assert record.outcome == ("deployed" if verb in FORWARD else "undone")
+
+
+@pytest.mark.parametrize(
+    ("what", "verb"),
+    [("rollback", verb) for verb in ("launch", "switch", "drain", "retire")]
+    + [("emergency", verb) for verb in ("launch", "switch", "wait_for_requests", "retire")],
+)
+def test_a_rollback_that_is_killed_is_ended_by_the_next_one(
+    office: Office, killers: Callable[[Office], Kill], what: str, verb: str
+) -> None:
+    roll_out(office.site, office.second)
+    with Knocking(office.site) as knocking:
+        assert killers(office)(what, office.first.sha, "after", verb)
+        done = roll_out(office.site, office.first, kind="rollback") if verb not in FORWARD else None
+        if done is None:
+            with office.site.locked("reconcile"):
+                reconcile(office.site)
+    assert knocking.failures == []
+    require_sound(office.site, office.first.sha)
