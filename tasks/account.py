@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
@@ -36,6 +37,8 @@ def accounted(what: str) -> Callable[[Callable[Given, Result]], Callable[Given, 
             _leave(what, None, "done")
             return result
 
+        # Prefect looks names of types up where the function it is given was written, which is here.
+        run.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
         return run
 
     return decorate
