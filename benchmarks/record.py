@@ -20,15 +20,14 @@ Interval = tuple[float, float]
 class Switch:
     """One release took over from another. Times are of time.monotonic(), as everywhere here.
 
-    begun: its processes were started. opened: just before its gate was opened. shut: the other one's gate was shut by then.
-    ended: all was over.
+    begun: its processes were started, or it was asked for. opened: just before its gate was opened. shut: the other one's gate was shut
+    by then.
     """
 
     release: str
     begun: float
     opened: float
     shut: float
-    ended: float
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Record:
         return {kind: {"requests": made[kind], "failed": made[kind] - good[kind]} for kind in KINDS if made[kind]}
 
     def latency(self, intervals: Sequence[Interval], kinds: Sequence[str] = SHORT) -> Latency:
-        """Of the good answers whose requests were sent within one of the intervals, which are in order and do not overlap."""
+        """Of the good answers whose requests were sent within one of the intervals."""
         return summary(self._seconds_within(intervals, {KINDS.index(kind) for kind in kinds}))
 
     def _seconds_within(self, intervals: Sequence[Interval], kinds: set[int]) -> Iterator[float]:

@@ -160,7 +160,7 @@ class _Link:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        self._state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._state = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
         self._streams: dict[int, _Stream] = {}
         self.usable = True
         self._state.initiate_connection()
@@ -225,7 +225,7 @@ class _Link:
         if stream is None:
             return
         if isinstance(event, h2.events.ResponseReceived):
-            stream.status = next(int(value) for name, value in event.headers if name == ":status")
+            stream.status = next(int(value) for name, value in event.headers if name == b":status")
         elif isinstance(event, h2.events.DataReceived):
             stream.body += event.data
         elif isinstance(event, h2.events.StreamReset):

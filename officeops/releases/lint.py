@@ -20,6 +20,7 @@ _TASTE = frozenset(
     {
         "prefer-bigint-over-int", "prefer-bigint-over-smallint", "prefer-identity", "prefer-robust-stmts", "prefer-text-field",
         "prefer-timestamptz", "ban-char-field", "identifier-too-long", "require-enum-value-ordering", "require-table-schema",
+        "transaction-nesting",  # Alembic opens and ends transactions itself
         # Both are given from outside: officeops limits the wait for locks (`releases.lock_timeout_ms`) and the whole migration.
         "require-lock-timeout", "require-statement-timeout", "require-timeout-settings",
     }

@@ -91,7 +91,7 @@ class Rollout:
         colour: Colour = other(old.colour) if old and kind != "initial" else old.colour if old else "blue"
         before = _record_of(site, old) if old else None
         record = records.new_record(site, release, kind=kind, strategy=strategy, colour=colour, why=why)
-        facts: dict[str, Any] = {"sha": release.sha, "colour": colour, "kind": kind, "strategy": strategy}
+        facts: dict[str, Any] = {"sha": release.sha, "colour": colour, "what": kind, "strategy": strategy}
         if old:
             facts["old"] = {"sha": old.sha, "colour": old.colour, "at": iso(old.at), "record": before}
         site.ledger.begin(KIND, record.id, **facts)
@@ -325,6 +325,8 @@ class Rollout:
         path = self.site.config.runbook.releases.version_path
         deadline = time.monotonic() + _REACHED_S
         while path and (found := self._gate.serving(path)) != self.release.sha:
+            if self._watch is not None:
+                self._watch.check()
             if time.monotonic() > deadline:
                 raise OfficeOpsError(
                     f"The front door answers with {found or 'nothing'} at {path} after the switch to {self.release.sha[:10]}."

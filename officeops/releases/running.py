@@ -118,7 +118,17 @@ def _explained(site: Site, connection: Connection[Any], error: CommandError, lim
             state=state,
             todo="Wait for the end of these transactions, or end them, and try again.",
         )
-    return MigrationError(f"The migration failed: {error.stderr or error}", state=state, todo="Mend the migration and deploy again.")
+    return MigrationError(f"The migration failed: {_last_words(error)}", state=state, todo="Mend the migration and deploy again.")
+
+
+def _last_words(error: CommandError) -> str:
+    """What the program said, without the places in its code."""
+    lines = error.stderr.splitlines()
+    last = max((number for number, line in enumerate(lines) if line.startswith('  File "')), default=-1)
+    rest = lines[last + 1 :]
+    while last >= 0 and rest and rest[0].startswith("    "):
+        rest.pop(0)
+    return "\n".join(rest) or str(error)
 
 
 def _oldest(connection: Connection[Any]) -> str:

@@ -30,7 +30,7 @@ class Schema:
     """The schema of a site's database. What changes it is idempotent, and excludes other migrations of the same database."""
 
     def __init__(self, site: Site, limits: Limits | None = None) -> None:
-        self._site, self._limits = site, limits or Limits()
+        self._site, self._limits = site, limits or Limits(timeout=site.config.runbook.releases.migration_seconds)
         self._table = site.config.runbook.database.revision_table
 
     def current(self) -> str | None:

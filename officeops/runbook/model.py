@@ -152,6 +152,7 @@ class Releases(Part):
     min_requests: Count = Field(20, ge=1, description="Fewer requests than this prove nothing")
     stream_seconds: Amount = Field(300, gt=0, description="How long requests of the old release may take to end after the switch")
     lock_timeout_ms: Count = Field(2000, ge=1, description="How long a migration waits for a lock before it gives up and tries again")
+    migration_seconds: Amount = Field(900, gt=0, description="A migration that takes longer is ended, and undone by the database")
     backup_max_age_hours: Amount = Field(26, gt=0, description="A deploy needs a verified backup that is not older")
     disk_free_bytes: Count = Field(2_000_000_000, ge=0, description="Room that must be left on the disk")
 

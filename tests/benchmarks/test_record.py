@@ -15,7 +15,7 @@ def record(*answers: tuple[float, float, str]) -> Record:
 
 def switch(release: str, at: float) -> Switch:
     """Both gates are open for a tenth of a second."""
-    return Switch(release, at - 5, at, at + 0.1, at + 10)
+    return Switch(release, at - 5, at, at + 0.1)
 
 
 def test_every_failure_is_counted_and_the_first_are_told() -> None:

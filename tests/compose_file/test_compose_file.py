@@ -17,14 +17,16 @@ from officeops.process import Command, run
 from officeops.runbook.load import read_runbook
 from officeops.settings.generate import ensure_env
 from officeops.settings.model import Settings
+from officeops.stack.compose.names import everything
 from tests.support.engine import Engine
 from tests.support.site import PROJECT
 from tests.support.stack import ODD
 
-APPLICATION = {"backend", "frontend", "postgres", "redis", "ollama", "caddy"}
+ROLLED = {f"{name}-{colour}" for name in ("backend", "frontend") for colour in ("blue", "green")}
+APPLICATION = {*ROLLED, "postgres", "redis", "ollama", "caddy"}
 PREFECT = {"prefect-postgres", "prefect-server", "prefect-worker", "prefect-bootstrap"}
 THAT_END = {"volumes", "prefect-volumes", "prefect-bootstrap"}
-OWN_IMAGES = {"backend", "frontend", "prefect-server", "prefect-worker", "prefect-bootstrap"}
+OWN_IMAGES = {*ROLLED, "prefect-server", "prefect-worker", "prefect-bootstrap"}
 Described = dict[str, Any]
 Describe = Callable[..., Described]
 
@@ -76,7 +78,7 @@ def test_it_has_the_services_and_volumes_that_the_runbook_names(described: Descr
     runbook, _ = read_runbook(PROJECT / "runbook.yaml")
     assert runbook is not None
     without_profile = {name for name, service in described["services"].items() if not service.get("profiles")}
-    assert without_profile - THAT_END == set(runbook.services) == APPLICATION
+    assert without_profile - THAT_END == set(everything(runbook, "blue")) | set(everything(runbook, "green")) == APPLICATION
     assert set(runbook.volumes) <= set(described["volumes"])
     assert {name for name, service in described["services"].items() if service.get("profiles") == ["prefect"]} == PREFECT | {
         "prefect-volumes"
@@ -98,7 +100,8 @@ def test_no_check_starts_an_interpreter_or_comes_more_often_than_it_is_worth(ser
 
 
 def test_every_service_has_limits_and_as_few_rights_as_it_can_do_with(services: dict[str, Described]) -> None:
-    rights = {"volumes": ["CHOWN"], "prefect-volumes": ["CHOWN"], "caddy": ["NET_BIND_SERVICE"], "frontend": ["NET_BIND_SERVICE"]}
+    rights = {name: ["CHOWN"] for name in ("volumes", "prefect-volumes")}
+    rights |= {name: ["NET_BIND_SERVICE"] for name in ("caddy", "frontend-blue", "frontend-green")}
     for name, service in services.items():
         assert int(service["mem_limit"]) >= 64 * 2**20, name
         assert service["logging"] == {"driver": "json-file", "options": {"max-file": "3", "max-size": "10m"}}, name
@@ -127,9 +130,21 @@ def test_prefects_server_and_database_are_on_a_network_of_their_own_and_the_work
     assert {name for name in networks if "default" in networks[name]} == APPLICATION | {"prefect-worker"}
 
 
+def test_the_colours_of_a_service_differ_in_nothing(services: dict[str, Described]) -> None:
+    for name in ("backend", "frontend"):
+        assert services[f"{name}-blue"] == services[f"{name}-green"]
+
+
+def test_the_front_door_sees_the_gates_as_a_folder_that_it_cannot_change_and_waits_for_no_colour(describe: Describe) -> None:
+    caddy = describe(OFFICEOPS_HOME="/srv/the office")["services"]["caddy"]
+    (gate,) = [mount for mount in caddy["volumes"] if mount["target"] == caddy["environment"]["GATE_DIR"]]
+    assert (gate["type"], gate["source"], gate["read_only"]) == ("bind", "/srv/the office/gate", True)
+    assert not set(caddy["depends_on"]) & ROLLED
+
+
 def test_a_stop_may_take_longer_than_what_has_to_end_first(services: dict[str, Described]) -> None:
     grace = {name: seconds(service.get("stop_grace_period", "10s")) for name, service in services.items()}
-    assert grace["backend"] > int(services["backend"]["environment"]["DRAIN_SECONDS"])
+    assert grace["backend-blue"] > int(services["backend-blue"]["environment"]["DRAIN_SECONDS"])
     proxy = re.search(r"grace_period (\d+)s", (PROJECT / "caddy" / "Caddyfile").read_text())
     assert proxy
     assert grace["caddy"] > int(proxy[1])
@@ -154,8 +169,9 @@ def test_images_are_those_of_the_settings_and_each_can_be_replaced(describe: Des
 
 def test_what_is_built_here_is_named_by_its_release_and_never_fetched(describe: Describe) -> None:
     found = describe(RELEASE_SHA="0a" * 20, WORKER_TAG="0b0b", COMPOSE_PROJECT_NAME="office_two")["services"]
-    assert found["backend"]["image"] == f"office_two-backend:{'0a' * 20}"
-    assert found["frontend"]["image"] == f"office_two-frontend:{'0a' * 20}"
+    for colour in ("blue", "green"):
+        assert found[f"backend-{colour}"]["image"] == f"office_two-backend:{'0a' * 20}"
+        assert found[f"frontend-{colour}"]["image"] == f"office_two-frontend:{'0a' * 20}"
     assert {found[name]["image"] for name in PREFECT - {"prefect-postgres"}} == {"office_two-worker:0b0b"}
     assert {name for name, service in found.items() if service.get("pull_policy") == "never"} == OWN_IMAGES
 
@@ -177,7 +193,7 @@ def test_secrets_arrive_as_they_are(describe: Describe, odd: str) -> None:
         return str(found[service]["environment"][key]).replace("$$", "$")  # `config` writes what can be read again
 
     for service, key in (
-        ("postgres", "POSTGRES_PASSWORD"), ("backend", "PGPASSWORD"), ("backend", "JWT_SECRET_KEY"),
+        ("postgres", "POSTGRES_PASSWORD"), ("backend-blue", "PGPASSWORD"), ("backend-green", "JWT_SECRET_KEY"),
         ("prefect-postgres", "POSTGRES_PASSWORD"), ("prefect-server", "PREFECT_SERVER_DATABASE_PASSWORD"),
         ("prefect-server", "PREFECT_SERVER_API_AUTH_STRING"), ("prefect-worker", "PREFECT_API_AUTH_STRING"),
     ):  # fmt: skip
@@ -198,8 +214,15 @@ def test_without_an_address_http_stays_http_and_with_one_it_leads_to_https(descr
         found = describe(**environment)["services"]["caddy"]["environment"]
         return found["SITE_ADDRESS"], found["SITE_OPTIONS"], found["SITE_TLS"]
 
-    assert given() == ("http://, https://localhost", "auto_https disable_redirects", "")
-    assert given(SITE_ADDRESS="office.lan", SITE_TLS="internal") == ("office.lan", "# auto_https disable_redirects", "tls internal")
+    inside = (
+        f"http://:{describe()['services']['caddy']['labels']['officeops.front-door']}"  # where `officeops` asks, whatever the address is
+    )
+    assert given() == (f"http://, https://localhost, {inside}", "auto_https disable_redirects", "")
+    assert given(SITE_ADDRESS="office.lan", SITE_TLS="internal") == (
+        f"office.lan, {inside}",
+        "# auto_https disable_redirects",
+        "tls internal",
+    )
 
 
 def test_the_example_of_the_files_head_gives_the_model_a_gpu(describe: Describe, tmp_path: Path) -> None:

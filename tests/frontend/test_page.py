@@ -30,8 +30,13 @@ def front() -> Iterator[httpx.Client]:
         pages_argv = (str(caddy()), "file-server", "--root", str(FRONTEND), "--listen", f"127.0.0.1:{pages_port}")
         pages = Server(Command(pages_argv, homes), pages_port)
         site = {"SITE_ADDRESS": f":{front_port}", "SITE_BIND": "127.0.0.1", "CADDY_ADMIN": f"127.0.0.1:{admin_port}"}
-        upstreams = {"BACKEND": "127.0.0.1:1", "FRONTEND": f"127.0.0.1:{pages_port}"}
-        door = Server(Command((str(caddy()), "run", "--config", str(CADDYFILE)), {**homes, **site, **upstreams}), front_port)
+        upstreams = {"FRONTEND_BLUE": f"127.0.0.1:{pages_port}"}
+        nobody = {f"{name}_{colour}": "127.0.0.1:1" for name, colour in (("BACKEND", "BLUE"), ("BACKEND", "GREEN"), ("FRONTEND", "GREEN"))}
+        gate = {"GATE_DIR": os.fspath(folder)}
+        (folder / "green.drain").touch()
+        door = Server(
+            Command((str(caddy()), "run", "--config", str(CADDYFILE)), {**homes, **site, **nobody, **upstreams, **gate}), front_port
+        )
         try:
             pages.start()
             door.start()

@@ -21,7 +21,7 @@ from tests.support.site import PROJECT
 
 SHA, CREATED = "0a" * 20, "2026-01-02T03:04:05+09:00"
 TELL_TALE = "TellTale7QzWk"
-SERVICES = {"backend": "backend", "frontend": "frontend", "prefect-server": "worker"}  # the images' names
+SERVICES = {"backend-blue": "backend", "frontend-blue": "frontend", "prefect-server": "worker"}  # the images' names
 # What each adds to the image below it, in MB, with a fifth to spare.
 LARGEST = {"backend": 85, "frontend": 1, "worker": 520}
 FROM = {"backend": "PYTHON_IMAGE", "frontend": "CADDY_IMAGE", "worker": "PYTHON_IMAGE"}
@@ -53,7 +53,7 @@ class Built:
         if pip_conf:
             (self.folder / "pip.conf").write_text(pip_conf)
             (self.folder / "override.yml").write_text(
-                "services: {backend: {build: {secrets: [pip_conf]}}}\nsecrets: {pip_conf: {file: ./pip.conf}}\n"
+                "services: {backend-blue: {build: {secrets: [pip_conf]}}}\nsecrets: {pip_conf: {file: ./pip.conf}}\n"
             )
             files.append(self.folder / "override.yml")
         project = commands.Project(self.name, self.folder, tuple(files), Path("/dev/null"), environment, ("prefect",))
@@ -124,7 +124,7 @@ def test_it_adds_little_to_the_image_below_it(built: Built, image: str) -> None:
 def test_no_secret_is_in_any_layer_or_in_its_history(built: Built, image: str) -> None:
     if image == "backend":  # with a secret in the building of this very layer
         built.new_lock()
-        built.build("backend", pip_conf=f"[global]\n# {TELL_TALE}\ntimeout = 60\n")
+        built.build("backend-blue", pip_conf=f"[global]\n# {TELL_TALE}\ntimeout = 60\n")
     found = built.client.images.get(built.tag(image))
     assert TELL_TALE not in json.dumps(found.history()) + json.dumps(found.attrs)
     assert holding(found, TELL_TALE.encode()) == []
@@ -165,14 +165,14 @@ def test_a_secret_in_a_layer_would_be_found(built: Built) -> None:
 def test_a_pip_conf_given_as_a_secret_is_used(built: Built) -> None:
     built.new_lock()
     with pytest.raises(CommandError, match=r"No matching distribution|not find a version"):
-        built.build("backend", pip_conf="[global]\nno-index = true\n")
+        built.build("backend-blue", pip_conf="[global]\nno-index = true\n")
 
 
 def test_after_a_change_of_the_code_the_packages_are_not_installed_again(built: Built) -> None:
     before = built.about("backend")["RootFS"]["Layers"]
     with (built.folder / "backend" / "app" / "main.py").open("a") as code:
         code.write(f"# {uuid4().hex}\n")
-    built.build("backend")
+    built.build("backend-blue")
     after = built.about("backend")["RootFS"]["Layers"]
     same = sum(one == other for one, other in zip(before, after, strict=True))
     assert len(before) - 2 <= same < len(before)  # the code, and what was compiled of it

@@ -12,7 +12,9 @@ from officeops.site import Site
 from officeops.stack.port import Release
 from tests.releases.applications import commit_variant
 from tests.support.engine import Engine
+from tests.support.migrations import MigratingStack
 from tests.support.paths import open_folder
+from tests.support.postgres import Running
 from tests.support.releases import back_to_start, build, quick, require_sound
 from tests.support.stack import RunningStack, make_repository, running_compose, running_local
 
@@ -46,6 +48,8 @@ class Office:
 
 def opened(running: RunningStack, repository: Path) -> Office:
     """With its releases built, and the first one recorded."""
+    runbook = running.site.config.folder / "runbook.yaml"
+    runbook.write_text(runbook.read_text().replace("bake_seconds: 60", "bake_seconds: 1").replace("ready_checks: 3", "ready_checks: 2"))
     site = quick(running.site)
     running.stack.seed(running.release)
     second = build(site, commit_variant(repository, "good"))
@@ -76,9 +80,16 @@ def office(request: pytest.FixtureRequest) -> Iterator[Office]:
     found: Office = request.getfixturevalue(f"{request.param}_office")
     back_to_start(found.site, found.first)
     require_sound(found.site, found.first.sha)
+    found.second = build(found.site, found.second.sha)  # it is there, unless a test before needed others
     yield found
     back_to_start(found.site, found.first)
     require_sound(found.site, found.first.sha)
+
+
+@pytest.fixture
+def migrating(folder: Path, postgres: Running, database: str) -> MigratingStack:
+    """Of a stack what migrations need, with a database that is new and empty."""
+    return MigratingStack(folder / "releases", postgres.address(database))
 
 
 Roll = Callable[[Site, Release], object]

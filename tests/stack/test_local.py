@@ -52,7 +52,7 @@ def services_by_program(site: Site) -> dict[str, int]:
     return {known.get(pid, "unknown"): direct.count(pid) for pid in direct} | ({"orphans": len(orphans)} if orphans else {})
 
 
-ONE_OF_EACH = dict.fromkeys(["postgres", "redis", "ollama", "backend", "frontend", "caddy"], 1)
+ONE_OF_EACH = dict.fromkeys(["postgres", "redis", "ollama", "backend-blue", "frontend-blue", "caddy"], 1)
 
 
 def test_a_folder_with_a_long_and_odd_name_is_no_obstacle(running: RunningStack) -> None:
@@ -101,7 +101,7 @@ def taken() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-@pytest.mark.parametrize("key", ["POSTGRES_PORT", "REDIS_PORT", "BACKEND_PORT", "HTTP_PORT", "CADDY_ADMIN_PORT"])
+@pytest.mark.parametrize("key", ["POSTGRES_PORT", "REDIS_PORT", "BACKEND_PORT", "BACKEND_GREEN_PORT", "HTTP_PORT", "CADDY_ADMIN_PORT"])
 def test_of_a_port_that_is_taken_the_holder_is_named_and_nothing_is_started(new_site: NewSite, taken: int, key: str) -> None:
     site = new_site(**{key: str(taken)})
     release = site.stack.build()
@@ -239,7 +239,7 @@ def test_rotated_logs_are_read_as_one_oldest_first(new_site: NewSite) -> None:
     site = new_site()
     logs = site.home / "stack" / "logs"
     logs.mkdir(parents=True)
-    for number, name in enumerate(("backend.log.10", "backend.log.2", "backend.log.1", "backend.log")):
+    for number, name in enumerate(("backend-blue.log.10", "backend-blue.log.2", "backend-blue.log.1", "backend-blue.log")):
         (logs / name).write_text(f"2026-01-0{number + 1} 00:00:00,500 line {number}\nits second line\n")
     lines = list(site.stack.logs("backend"))
     assert [line.text for line in lines if "second" not in line.text] == [f"2026-01-0{n + 1} 00:00:00,500 line {n}" for n in range(4)]

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from officeops.errors import UsageError
 from officeops.settings import Settings
+from officeops.stack.caddy import complaints, in_flight
 from officeops.stack.port import Deployed, Release
 from officeops.stack.releases import deployed, record, taken_over, with_arguments
-from officeops.stack.upstreams import in_flight
 from officeops.stack.values import release_values
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -71,3 +71,9 @@ def test_requests_in_flight_are_those_of_the_addresses_asked_for() -> None:
     said = json.dumps([{"address": f"127.0.0.1:{port}", "num_requests": number, "fails": 0} for port, number in ((1, 2), (2, 3), (3, 5))])
     assert in_flight(said, {"127.0.0.1:1", "127.0.0.1:3", "127.0.0.1:9"}) == 7
     assert in_flight("null", {"127.0.0.1:1"}) == 0
+
+
+def test_what_caddy_complains_about_is_told_without_what_it_only_reports() -> None:
+    said = '{"level":"info","msg":"using config"}\n{"level":"error","msg":"adapting: x:2: unrecognized directive"}\nError: no such file\n'
+    assert complaints(said) == ["adapting: x:2: unrecognized directive", "no such file"]
+    assert len(complaints("")) == 1

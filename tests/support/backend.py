@@ -70,13 +70,18 @@ class Server:
 
 @dataclass
 class Office:
-    """A running application. `direct`: the backend itself. `front`: through Caddy."""
+    """A running application. `direct`: the backend itself. `front`: through Caddy, with blue open. `green_port`: where the front door
+    looks for the second colour. `admin_port`: Caddy's own API."""
 
     address: DatabaseAddress
     model: Model
     redis: Server
     direct: httpx.Client
     front: httpx.Client
+    door: Server
+    gate_folder: Path
+    green_port: int
+    admin_port: int
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def headers(self, name: str = "demo") -> dict[str, str]:
@@ -115,22 +120,26 @@ def events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
             yield name, json.loads(line.removeprefix("data: "))
 
 
-def backend_server(address: DatabaseAddress, redis_port: int, ollama_port: int) -> Server:
+def backend_server(
+    address: DatabaseAddress, redis_port: int, ollama_port: int, *, port: int | None = None, release: str = "0123abcd"
+) -> Server:
     """The backend on a port of its own."""
-    port = free_ports(1)[0]
-    environment = {**database_environment(address), **_elsewhere(redis_port, ollama_port), "RELEASE_SHA": "0123abcd"}
+    port = port or free_ports(1)[0]
+    environment = {**database_environment(address), **_elsewhere(redis_port, ollama_port), "RELEASE_SHA": release}
     return Server(Command((sys.executable, "-m", "app", "--host", "127.0.0.1", "--port", str(port)), environment, cwd=BACKEND), port)
 
 
 @contextmanager
 def running_office(address: DatabaseAddress, model: Model, folder: Path) -> Iterator[Office]:
     """Everything, on a database whose schema is there."""
-    redis_port, front_port, admin_port = free_ports(3)
+    redis_port, front_port, admin_port, green_port = free_ports(4)
+    gate = folder / "gate"
+    gate.mkdir()
+    (gate / "green.drain").touch()
     redis = Server(Command((sys.executable, "-m", "officeops.stack.local.redis", "--port", str(redis_port))), redis_port)
     backend = backend_server(address, redis_port, model.port)
-    door = Server(
-        Command((str(caddy()), "run", "--config", str(CADDYFILE)), _caddy(front_port, admin_port, backend.port, folder)), front_port
-    )
+    environment = _caddy(front_port, admin_port, backend.port, green_port, folder)
+    door = Server(Command((str(caddy()), "run", "--config", str(CADDYFILE)), environment), front_port)
     servers = (redis, backend, door)
     try:
         for server in servers:
@@ -139,7 +148,7 @@ def running_office(address: DatabaseAddress, model: Model, folder: Path) -> Iter
             httpx.Client(base_url=f"http://127.0.0.1:{backend.port}", timeout=30) as direct,
             httpx.Client(base_url=f"http://127.0.0.1:{front_port}", timeout=30) as front,
         ):
-            yield Office(address, model, redis, direct, front)
+            yield Office(address, model, redis, direct, front, door, gate, green_port, admin_port)
     finally:
         for server in reversed(servers):
             server.stop()
@@ -164,13 +173,16 @@ def _elsewhere(redis_port: int, ollama_port: int) -> dict[str, str | SecretStr]:
     }
 
 
-def _caddy(port: int, admin: int, backend: int, folder: Path) -> Mapping[str, str]:
+def _caddy(port: int, admin: int, backend: int, green: int, folder: Path) -> Mapping[str, str]:
     return {
         "SITE_ADDRESS": f":{port}",
         "SITE_BIND": "127.0.0.1",
         "CADDY_ADMIN": f"127.0.0.1:{admin}",
-        "BACKEND": f"127.0.0.1:{backend}",
-        "FRONTEND": "127.0.0.1:1",
+        "GATE_DIR": os.fspath(folder / "gate"),
+        "BACKEND_BLUE": f"127.0.0.1:{backend}",
+        "BACKEND_GREEN": f"127.0.0.1:{green}",
+        "FRONTEND_BLUE": "127.0.0.1:1",
+        "FRONTEND_GREEN": "127.0.0.1:1",
         "XDG_DATA_HOME": os.fspath(folder),
         "XDG_CONFIG_HOME": os.fspath(folder),
     }

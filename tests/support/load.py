@@ -15,9 +15,10 @@ LIGHT = (
 
 
 @contextmanager
-def strict_load(site: Site, clients: Sequence[Clients] = LIGHT, *, stream_seconds: int = 3) -> Iterator[Load]:
-    """A load on a stack that is up and has its demonstration's data (`stack.seed`), as long as the block. Ask `end()` for its record."""
+def strict_load(site: Site, clients: Sequence[Clients] = LIGHT, *, stream_seconds: int = 3, tls_port: int | None = None) -> Iterator[Load]:
+    """A load on a stack that is up and has its demonstration's data (`stack.seed`), as long as the block. Ask `end()` for its record.
+    tls_port: where it speaks HTTP/2, if any of the clients do."""
     settings = site.config.settings
-    plan = Plan("127.0.0.1", settings.http_port, None, log_in(site), tuple(clients), stream_seconds)
+    plan = Plan("127.0.0.1", settings.http_port, tls_port, log_in(site), tuple(clients), stream_seconds)
     with running_load(plan) as load:
         yield load

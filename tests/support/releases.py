@@ -16,28 +16,31 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from officeops.gate import Gate
-from officeops.releases.schema import Schema
 
 from officeops.config import Config
+from officeops.gate import Gate
 from officeops.releases import records
 from officeops.releases.rollout import Kind, Outcome, Rollout, Strategy, reconcile
+from officeops.releases.schema import Schema
 from officeops.runbook.model import Releases
 from officeops.site import Site, open_site
 from officeops.stack.port import COLOURS, Release
 from tests.support.site import PROJECT
 
 QUICK = Releases(
-    keep=3, ready_checks=2, ready_seconds=25, bake_seconds=0.5, stream_seconds=20, min_requests=10, lock_timeout_ms=500,
+    keep=3, ready_checks=2, ready_seconds=90, bake_seconds=0.5, stream_seconds=20, min_requests=10, lock_timeout_ms=500,
     smoke=({"service": "backend", "path": "/health", "contains": "ok"}, {"service": "frontend", "path": "/", "contains": "<html"}),
     version_path="/version", metrics_path="/metrics", disk_free_bytes=0,
 )  # fmt: skip
+_GRACE_S = 6  # for one that does not stop when it is asked to
 VERBS = ("expand", "launch", "prove", "switch", "bake", "drain", "retire", "finish")
 
 
 def quick(site: Site, **changed: Any) -> Site:
     """The same site with a chapter on releases that does not make a test wait."""
-    runbook = site.config.runbook.model_copy(update={"releases": QUICK.model_copy(update=changed)})
+    known = site.config.runbook.services
+    services = {name: service.model_copy(update={"stop_grace": min(service.stop_grace, _GRACE_S)}) for name, service in known.items()}
+    runbook = site.config.runbook.model_copy(update={"releases": QUICK.model_copy(update=changed), "services": services})
     return Site(Config(site.config.folder, site.config.settings, runbook))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from officeops.settings.model import PORTS
 from officeops.site import Site, open_site
 from officeops.stack.compose import engine as docker_engine
 from officeops.stack.compose.commands import STACK
+from officeops.stack.compose.names import named
+from officeops.stack.local.programs import name_of
 from officeops.stack.local.supervisor import Supervisor
 from officeops.stack.port import Release, ServiceStatus, Stack
 from tests.support.engine import Engine
@@ -34,7 +36,7 @@ ODD = {
     "JWT_SECRET_KEY": 'a "key" of {many} odd % characters: $PATH, \\\\, ‘日本語’, {} and %(here)s',
     "DEMO_PASSWORD": "{jwt_secret_key} ' \" \\ %s $$ 合言葉",
 }
-APPLICATION = ("backend", "frontend", "caddy", "docker-compose.yml")
+APPLICATION = ("backend", "frontend", "caddy", "docker-compose.yml", ".env.example")
 
 
 @dataclass
@@ -65,6 +67,12 @@ class RunningStack:
 def supervisor(site: Site) -> Supervisor:
     """The supervisor of the site's stack."""
     return Supervisor(site.home, "stack")
+
+
+def pid_under_supervisor(site: Site, service: str) -> int:
+    """The first process of a service; of a rolled one that of the colour that takes requests."""
+    deployed, rolled = site.stack.deployed(), site.config.runbook.services[service].rolled
+    return supervisor(site).status_of(name_of(service, deployed.colour if deployed and rolled else None)).pid or 0
 
 
 def processes(site: Site) -> dict[int, list[str]]:
@@ -99,6 +107,22 @@ def make_repository(folder: Path) -> Path:
     return repository
 
 
+def commit_beside(repository: Path, files: Mapping[str, str]) -> str:
+    """The sha of a commit on top of the repository's, with these files; HEAD and the working tree
+    stay as they are."""
+    git(repository, "checkout", "--quiet", "--detach")
+    try:
+        for name, text in files.items():
+            (repository / name).write_text(text, encoding="utf-8")
+        git(repository, "add", ".")
+        git(repository, "commit", "--quiet", "--message=Another release")
+        sha = git(repository, "rev-parse", "HEAD")
+        git(repository, "branch", f"beside-{sha[:12]}")  # so that it is not cleared away
+        return sha
+    finally:
+        git(repository, "checkout", "--quiet", "--force", "main")
+
+
 def make_stack_site(folder: Path, repository: Path, **env: str) -> Site:
     """A site with odd secrets on free ports; nothing of it runs. env: further keys of .env."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +142,7 @@ def running_local(repository: Path) -> Iterator[RunningStack]:
         try:
             release = site.stack.build()
             site.stack.up(release)
-            yield RunningStack(site, release, lambda service: supervisor(site).status_of(service).pid or 0)
+            yield RunningStack(site, release, lambda service: pid_under_supervisor(site, service))
         finally:
             site.stack.down()
 
@@ -144,8 +168,9 @@ def running_compose(repository: Path, engine: Engine) -> Iterator[RunningStack]:
 
 def pid_in_container(site: Site, service: str) -> int:
     """The first process of a service's container, as this host numbers it."""
-    docker = docker_engine.Engine()
-    (one,) = docker.containers({docker_engine.PROJECT: site.name, docker_engine.SERVICE: service}, running_only=True)
+    docker, deployed = docker_engine.Engine(), site.stack.deployed()
+    name = named(site.config.runbook, service, deployed.colour if deployed else "blue")
+    (one,) = docker.containers({docker_engine.PROJECT: site.name, docker_engine.SERVICE: name}, running_only=True)
     found = docker.inspect(one["Id"])
     assert found is not None
     return int(found["State"]["Pid"])

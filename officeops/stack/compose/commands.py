@@ -56,6 +56,11 @@ def up(services: Sequence[str], *, alone: bool = False) -> list[str]:
     return ["up", "--detach", "--no-build", "--quiet-pull", *(["--no-deps", "--no-recreate"] if alone else []), *services]
 
 
+def launch(services: Sequence[str]) -> list[str]:
+    """New containers of these services, and of nothing else."""
+    return ["up", "--detach", "--no-build", "--no-deps", "--force-recreate", *services]
+
+
 def stop(services: Sequence[str], grace_s: int) -> list[str]:
     """Asked to stop, in order of dependency, ended after `grace_s` seconds."""
     return ["stop", f"--timeout={grace_s}", *services]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from officeops.stack.port import Health, ServiceStatus, State, Usage
+from officeops.stack.port import Colour, Health, ServiceStatus, State, Usage
 
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -29,17 +29,18 @@ def state(found: Inspected) -> State:
     return "stopped" if on_purpose else "failed"
 
 
-def status(name: str, found: Inspected | None, *, app: bool, problem: str | None) -> ServiceStatus:
+def status(name: str, found: Inspected | None, *, app: bool, problem: str | None, colour: Colour | None = None) -> ServiceStatus:
     """problem: what asking the service itself showed just now: empty when it is well, None when it cannot be asked."""
     if found is None:
-        return ServiceStatus(name, "stopped", "unknown", 0, None, None)
+        return ServiceStatus(name, "stopped", "unknown", 0, None, None, colour=colour)
     now = state(found)
     healthy, why = health(found, problem) if now in ("running", "restarting") else ("unknown", "")
     if now == "restarting":
         healthy, why = "unhealthy", f"it ended with status {found['State']['ExitCode']} and is started again"
     elif now == "failed":
         why = f"it ended with status {found['State']['ExitCode']}"
-    return ServiceStatus(name, now, healthy, int(found["RestartCount"]), release(found) if app else None, started_at(found), why)
+    sha = release(found) if app else None
+    return ServiceStatus(name, now, healthy, int(found["RestartCount"]), sha, started_at(found), why, colour)
 
 
 def health(found: Inspected, problem: str | None) -> tuple[Health, str]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from officeops.errors import OfficeOpsError
 from officeops.process import Command, CommandError, Completed, run
+from officeops.stack.compose.commands import RUN
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 PROJECT, SERVICE, COMPOSE_ONE_OFF = "com.docker.compose.project", "com.docker.compose.service", "com.docker.compose.oneoff"
 _ANSWER_S = 60
+ENGINE_FAILED = 125  # as `docker run` says of everything that is not the program's own doing
 _DOWN = re.compile(r"cannot connect to the docker daemon|error during connect|is the docker daemon running", re.IGNORECASE)
 _PORT = re.compile(
     r"[Bb]ind for \S*?:(\d+) failed: port is already allocated"
@@ -120,14 +124,54 @@ class Engine:
 
     def has_image(self, reference: str) -> bool:
         """Whether the image is on this host."""
+        return self.image(reference) is not None
+
+    def image(self, reference: str) -> str | None:
+        """The id of an image; None when it is not on this host."""
         from docker.errors import ImageNotFound
 
         with self.explained():
             try:
-                self.api.inspect_image(reference)
+                return str(self.api.inspect_image(reference)["Id"])
             except ImageNotFound:
-                return False
-        return True
+                return None
+
+    def inside(self, container: str, argv: Sequence[str]) -> str:
+        """What a short program in a running container prints. Raises OfficeOpsError with its words when it fails."""
+        with self.explained():
+            made = self.api.exec_create(container, list(argv))
+            said = bytes(self.api.exec_start(made["Id"])).decode(errors="replace").strip()
+            status = int(self.api.exec_inspect(made["Id"])["ExitCode"])
+        if status:
+            raise OfficeOpsError(f"{' '.join(argv)} failed with status {status}: {said or 'it said nothing'}.")
+        return said
+
+    def stop(self, containers: Sequence[str], grace_s: int) -> None:
+        """Asks them to stop, all at once, and ends each that has not after so many seconds. One that is gone has stopped."""
+        from docker.errors import NotFound
+
+        def one(container: str) -> None:
+            with self.explained(), suppress(NotFound):
+                self.api.stop(container, timeout=grace_s)
+
+        if containers:
+            with ThreadPoolExecutor(len(containers)) as pool:
+                list(pool.map(one, containers))
+
+    def remove(self, containers: Sequence[str]) -> None:
+        """They are gone, with their volumes that have no name."""
+        from docker.errors import NotFound
+
+        for container in containers:
+            with self.explained(), suppress(NotFound):
+                self.api.remove_container(container, v=True, force=True)
+
+    def remove_image(self, reference: str) -> None:
+        """The image has that name no more, and is gone if it had no other. No error when there is none."""
+        from docker.errors import ImageNotFound
+
+        with self.explained(), suppress(ImageNotFound):
+            self.api.remove_image(reference)
 
     def kill(self, labels: Mapping[str, str]) -> list[str]:
         """Ends and removes the containers with these labels. Returns their names."""
@@ -142,6 +186,25 @@ class Engine:
                     continue
             names.append(str(found["Names"][0]).lstrip("/"))
         return names
+
+    def ended_with_us(self, command: Command) -> Command:
+        """A `docker run` whose container ends when the command does, also by force."""
+        program = next(part.removeprefix("--entrypoint=") for part in command.argv if part.startswith("--entrypoint="))
+        run = next(part.rpartition("=")[2] for part in command.argv if part.startswith(f"--label={RUN}="))
+        return replace(self.asked(command), title=program, on_kill=lambda: self.kill_run(run))
+
+    def asked(self, command: Command) -> Command:
+        """A command that goes to the engine that the SDK asks, and with that one's failures told as such."""
+        address = self.address
+
+        def explain(status: int, said: str) -> OfficeOpsError | None:
+            return explanation(said, address) if status == ENGINE_FAILED else None
+
+        return replace(command, env={**command.env, "DOCKER_HOST": address}, explain=explain)
+
+    def kill_run(self, run: str) -> None:
+        """Ends the one-off of that run."""
+        self.kill({RUN: run})
 
     @contextmanager
     def watching(self, labels: Mapping[str, str]) -> Iterator[Callable[[float], None]]:

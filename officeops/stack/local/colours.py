@@ -6,7 +6,7 @@ import http.client
 
 from officeops.config import Config
 from officeops.errors import OfficeOpsError, TransientError, UsageError
-from officeops.stack import upstreams
+from officeops.stack import caddy
 from officeops.stack.local import ports, programs
 from officeops.stack.local.releases import Releases
 from officeops.stack.local.statuses import AT_REST, statuses
@@ -53,7 +53,7 @@ class Colours:
         return f"http://{programs.upstreams(self._config, colour)[service]}"
 
     def in_flight(self, colour: Colour) -> int:
-        return upstreams.in_flight(self._ask_caddy("/reverse_proxy/upstreams"), programs.upstreams(self._config, colour).values())
+        return caddy.in_flight(self._ask_caddy("/reverse_proxy/upstreams"), programs.upstreams(self._config, colour).values())
 
     def _ask_caddy(self, path: str) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self._config.settings.caddy_admin_port, timeout=_ASK_S)

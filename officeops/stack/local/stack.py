@@ -22,7 +22,7 @@ from officeops.gate import Gate
 from officeops.postgres import tools
 from officeops.process import Command, run
 from officeops.progress import Meter
-from officeops.stack import releases
+from officeops.stack import caddy, releases
 from officeops.stack.local import logs, ports, programs, usage
 from officeops.stack.local.colours import Colours
 from officeops.stack.local.releases import Releases
@@ -175,12 +175,12 @@ class LocalStack:
     def validate(self, release: Release) -> list[str]:
         file = self._caddyfile(release)
         if not file.is_file():
-            return [f"The release has no {self._config.runbook.application.caddyfile}."]
+            return [self._no_caddyfile()]
         with TemporaryDirectory() as data:  # Caddy keeps what it makes of its own there
             environment = programs.caddy_environment(self._config, Path(data))
             command = Command((str(programs.caddy()), "validate", "--config", str(file), "--adapter", "caddyfile"), environment)
             done = run(command, timeout=_VALIDATE_S, ok=range(256))
-        return [line for line in done.stderr.splitlines() if '"level":"info"' not in line] if done.status else []
+        return caddy.complaints(done.stderr) if done.status else []
 
     def proxy_digest(self) -> str | None:
         file = programs.front_door(self._config)
@@ -332,7 +332,10 @@ class LocalStack:
 
     def _place_caddyfile(self, release: Release) -> None:
         """Caddy gets the release's. One that runs with another is stopped first: whoever is killed here leaves it to be started anew."""
-        text, place = self._caddyfile(release).read_bytes(), programs.front_door(self._config)
+        file, place = self._caddyfile(release), programs.front_door(self._config)
+        if not file.is_file():
+            raise UsageError(self._no_caddyfile(), todo="Correct application.caddyfile in runbook.yaml.")
+        text = file.read_bytes()
         if place.exists() and place.read_bytes() == text:
             return
         if self._supervisor.running:
@@ -343,6 +346,9 @@ class LocalStack:
 
     def _caddyfile(self, release: Release) -> Path:
         return self.folder(release) / self._config.runbook.application.caddyfile
+
+    def _no_caddyfile(self) -> str:
+        return f"The release has no {self._config.runbook.application.caddyfile}."
 
     def _set_gates(self, colour: Colour) -> None:
         gate = Gate(self)

@@ -25,6 +25,10 @@ COMMON = [
         (commands.build(["backend", "frontend"]), ["build", "backend", "frontend"]),
         (commands.up(["postgres"]), ["up", "--detach", "--no-build", "--quiet-pull", "postgres"]),
         (commands.up(["backend"], alone=True), ["up", "--detach", "--no-build", "--quiet-pull", "--no-deps", "--no-recreate", "backend"]),
+        (
+            commands.launch(["backend-green"]),
+            ["up", "--detach", "--no-build", "--no-deps", "--force-recreate", "backend-green"],
+        ),
         (commands.stop(["backend", "caddy"], 40), ["stop", "--timeout=40", "backend", "caddy"]),
         (commands.remove(["backend"]), ["rm", "--force", "backend"]),
         (
@@ -32,7 +36,7 @@ COMMON = [
             ["run", "--rm", "--no-deps", "--no-TTY", "--label=officeops.run=17", "--env", "TOKEN", "backend", "alembic", "upgrade", "head"],
         ),
     ],
-    ids=["config", "build", "up", "up alone", "stop", "remove", "one-off"],
+    ids=["config", "build", "up", "up alone", "launch", "stop", "remove", "one-off"],
 )
 def test_each_verb_names_its_services(arguments: list[str], expected: list[str]) -> None:
     assert list(OFFICE.command(*arguments).argv) == [*COMMON, *expected]
