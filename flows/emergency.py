@@ -19,7 +19,9 @@ from tasks.site import at_work
 class EmergencyOptions(Options):
     """Where to go back to."""
 
-    to: str = Field(PREVIOUS, description="`previous`, or the beginning of the sha of a release that is on this host.")
+    to: str = Field(
+        PREVIOUS, description="The release before the one that runs (previous), or one that is on this host, by the beginning of its sha."
+    )
     why: str = Field("", description="The reason, for the ledger.")
     wait_minutes: float = waiting(5)
 

@@ -40,7 +40,8 @@ class RestoreOptions(Options):
 
     dry_run: bool = Field(False, description="Restore beside what is live and compare, swap nothing.")
     backup: str = Field(
-        description="Id of a backup (or the beginning of one, `latest`, `latest:volumes`, `latest:basebackup`), or the path of a .sql, .dump, .gz, .zst or .age file."
+        description="Id of a backup; latest is the newest of the database, latest:volumes and latest:basebackup are those of their kind. "
+        "On the command line also the beginning of an id, or the path of a .sql, .dump, .gz, .zst or .age file."
     )
     target: str | None = Field(None, description="Take it from this target; default: the first that has it whole.")
     identity: Path | None = Field(None, description="File with the age secret key; default: BACKUP_AGE_IDENTITY_FILE.")
@@ -61,7 +62,7 @@ class DrillOptions(Options):
 
     backup: str = Field(
         "latest",
-        description="Id of a backup, or `latest`: the newest of the database that some target holds whole. `latest:volumes`, `latest:basebackup`: of that kind.",
+        description="Id of a backup; latest is the newest of the database that some target holds whole, latest:volumes and latest:basebackup are those of their kind.",
     )
     target: str | None = Field(None, description="Take it from this target; default: the first that has it whole.")
     wait_minutes: float = waiting()

@@ -24,7 +24,9 @@ class RollbackOptions(Options):
     """Where to go back to."""
 
     dry_run: bool = Field(False, description="Only say what would be done.")
-    to: str = Field(PREVIOUS, description="`previous`, or the beginning of the sha of a release that is on this host.")
+    to: str = Field(
+        PREVIOUS, description="The release before the one that runs (previous), or one that is on this host, by the beginning of its sha."
+    )
     why: str = Field("", description="The reason, for the ledger.")
     accept_data_loss: bool = Field(
         False, description="Go back although the older release needs an older schema, which drops data. A backup is made first."

@@ -10,22 +10,25 @@ from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.responses import DeploymentResponse
 
 from officeops.backups.catalogue import entries, of_the_database
 from officeops.releases.records import PREVIOUS, retained
 from officeops.site import Site
 
 _MOST = 50  # a form with more is no choice any more
-Choices = dict[tuple[str, str], list[str]]  # of a flow's field
+Choices = dict[tuple[str, str], list[str]]  # of the field of a flow, which is known by its function
 
 
 def refresh(site: Site) -> list[str]:
     """Writes what there is into the deployments of this stack. Returns the names of those that changed; a server without them is left alone."""
     changed = []
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[f"stack:{site.name}"]))
     with get_client(sync_client=True) as client:
+        deployments = {str(one.entrypoint).rsplit(":", 1)[-1]: one for one in client.read_deployments(deployment_filter=tagged)}
         for (flow, field), values in choices(site).items():
-            if _write(client, f"{flow}/{site.name}", field, values):
+            if flow in deployments and _write(client, deployments[flow], field, values):
                 changed.append(flow)
     return changed
 
@@ -40,7 +43,7 @@ def choices(site: Site) -> Choices:
     releases = [PREVIOUS, *(one.sha[:10] for one in retained(site) if running is None or one.sha != running.sha)]
     return {
         ("restore", "backup"): backups,
-        ("restore-drill", "backup"): backups or ["latest"],
+        ("restore_drill", "backup"): backups or ["latest"],
         ("rollback", "to"): releases,
         ("emergency", "to"): releases,
     }
@@ -57,11 +60,7 @@ def with_choices(schema: dict[str, Any], field: str, values: list[str]) -> dict[
     return made
 
 
-def _write(client: SyncPrefectClient, name: str, field: str, values: list[str]) -> bool:
-    try:
-        deployment = client.read_deployment_by_name(name)
-    except ObjectNotFound:
-        return False
+def _write(client: SyncPrefectClient, deployment: DeploymentResponse, field: str, values: list[str]) -> bool:
     made = with_choices(deployment.parameter_openapi_schema or {}, field, values)
     if made == deployment.parameter_openapi_schema:
         return False
