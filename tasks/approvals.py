@@ -88,7 +88,7 @@ def _field(position: int, description: str, **schema: Any) -> Any:
 
 def _asked(plan: str, *, hours: float, anew: bool) -> str:
     again = "**Asked anew: things changed since this run was last answered.**\n\n" if anew else ""
-    return f"{again}{plan}\n\n---\nNothing was changed yet. Without an answer within {hours:g} hours the run is cancelled."
+    return f"{again}Nothing was changed yet. Without an answer within {hours:g} hours the run is cancelled.\n\n{plan}"
 
 
 def _record(site: Site, question: Approval, answer: Any) -> None:

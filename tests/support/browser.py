@@ -55,6 +55,27 @@ class Person:
         """Waits until it is there to be read."""
         self.page.get_by_text(text).locator("visible=true").first.wait_for(timeout=seconds * 1000)
 
+    def chooses(self, field: str, option: str) -> list[str]:
+        """Opens the choices of a field and takes one. Returns all of them."""
+        self.page.get_by_text(field, exact=True).locator("xpath=following::button[not(@aria-haspopup='menu')][1]").click()
+        chosen = self.page.get_by_role("option", name=option, exact=True)
+        chosen.wait_for()
+        choices = self.page.get_by_role("option").all_inner_texts()
+        chosen.click()
+        chosen.wait_for(state="hidden")
+        return choices
+
+    def writes(self, field: str, text: str) -> None:
+        """Into a field of several lines."""
+        self.page.get_by_text(field, exact=True).locator("xpath=following::textarea[1]").fill(text)
+
+    def logs_in(self, authentication: str) -> None:
+        """As the login page asks: with the authentication string."""
+        self.at("/")
+        self.page.get_by_role("textbox").or_(self.page.locator("input[type=password]")).first.fill(authentication)
+        self.page.keyboard.press("Enter")
+        self.sees("Flow Runs")
+
     def picture(self, name: str) -> None:
         """A screenshot of what is seen now."""
         if self.pictures is not None:
