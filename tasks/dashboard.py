@@ -37,7 +37,9 @@ def publish(site: Site) -> None:
 def show_stack(site: Site) -> None:
     """What runs, how it is, and what somebody should look at."""
     services, known = site.stack.services(), entries(site)
-    reporting.report("stack", site.name, stack_page(site, services, known), description=f"{site.config.runbook.title} now")
+    well = sum(one.state == "running" and one.health in ("healthy", "unknown") for one in services)
+    summary = f"{site.config.runbook.title}: {well} of {len(services)} services are well"
+    reporting.report("stack", site.name, stack_page(site, services, known), description=summary)
     wrong = _alerts(site, services, known)
     lines = [f"- **{one.name}**: {one.text}" for one in wrong] or ["Nothing to look at."]
     text = "\n".join([f"## Alerts ({len(wrong)})", f"As of {_local(site)} on {socket.gethostname()}.", "", *lines])

@@ -69,6 +69,16 @@ class Person:
         """Into a field of several lines."""
         self.page.get_by_text(field, exact=True).locator("xpath=following::textarea[1]").fill(text)
 
+    def presses(self, button: str) -> None:
+        """The button of that name; in a dialog when one is open."""
+        dialog = self.page.get_by_role("dialog")
+        (dialog if dialog.count() else self.page).get_by_role("button", name=button, exact=True).click()
+
+    def picks(self, menu: str, item: str) -> None:
+        """Opens a menu and takes what it offers."""
+        self.page.get_by_role("button", name=menu).first.click()
+        self.page.get_by_role("menuitem", name=item, exact=True).click()
+
     def logs_in(self, authentication: str) -> None:
         """As the login page asks: with the authentication string."""
         self.at("/")
