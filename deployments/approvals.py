@@ -17,6 +17,7 @@ def expiry(config: Config) -> AutomationCore:
     stack, hours = config.runbook.stack, config.runbook.approvals.expires_hours
     return AutomationCore(
         name=f"{stack}: nobody approved in time",
+        enabled=True,
         description="Cancels a run that waits for an approval longer than the runbook allows. Nothing was changed by it.",
         trigger=EventTrigger(
             after={"prefect.flow-run.Suspended"},

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from officeops.errors import RefusedError
 from officeops.site import open_site
 from officeops_cli import console
+from officeops_cli.asking import confirm
 from officeops_cli.options import Folder, Json, Offline, Wait, Yes
 
 if TYPE_CHECKING:
@@ -114,18 +114,10 @@ def emergency(
     folder: Folder = None,
 ) -> None:
     """The previous release serves again, by what is on this machine: without Prefect, git or the network. Traffic first, the rest after."""
-    import sys
-
     from officeops.releases.emergency import back
 
     site = open_site(folder)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise RefusedError(
-                "An emergency rollback asks first, and nobody is here to answer.", state="Nothing was changed.", todo="Add --yes."
-            )
-        if not typer.confirm(f"Go back to {to} now?", err=True):
-            raise RefusedError("Not confirmed.", state="Nothing was changed.")
+    confirm(f"Go back to {to} now?", yes=yes)
 
     def say(rollout: Rollout) -> None:
         console.err.print(

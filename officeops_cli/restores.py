@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from officeops.errors import RefusedError, UsageError
+from officeops.errors import UsageError
 from officeops.site import open_site
 from officeops_cli import console
+from officeops_cli.asking import confirm
 from officeops_cli.options import Folder, Json, Offline, Wait, Yes
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def restore(
         raise UsageError("Name a backup to restore, or --undo.", todo="`officeops backups` lists them.")
     site = open_site(folder)
     if not dry_run:
-        _confirm(
+        confirm(
             f"{'Undo the last restore of' if undo else 'Replace the live data of'} {site.config.runbook.title}{'' if undo else f' by {backup}'}?",
             yes=yes,
         )
@@ -92,17 +93,6 @@ def drill(
 
         done = restore_drill(DrillOptions(backup=backup, target=target, wait_minutes=wait))
     _show(done, as_json=as_json)
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    import sys
-
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise RefusedError(f"{question} Nobody is here to answer.", state="Nothing was changed.", todo="Add --yes.")
-    if not typer.confirm(question, err=True):
-        raise RefusedError("Not confirmed.", state="Nothing was changed.")
 
 
 def _show(done: Restored, *, as_json: bool) -> None:

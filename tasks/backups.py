@@ -7,7 +7,7 @@ from officeops.backups.backup import Backup
 from officeops.backups.making import Making, Report
 from officeops.backups.manifest import DatabaseManifest, Manifest, VolumeManifest
 from officeops.site import Site
-from tasks import reporting
+from tasks import events, reporting
 from tasks.steps import step
 
 
@@ -80,6 +80,8 @@ def report_backup(site: Site, report: Report[DatabaseManifest] | Report[VolumeMa
         f"Next: `officeops restore {manifest.id}`, or a restore drill, which proves it.",
     ]
     reporting.report("backup", site.name, "\n".join(lines), description=f"Backup {manifest.id}")
+    if isinstance(manifest, DatabaseManifest) and report.verified:
+        events.backup_verified(site, manifest.id)
 
 
 def _of_database(manifest: DatabaseManifest) -> list[str]:

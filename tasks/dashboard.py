@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 from datetime import timedelta
 from typing import Any
@@ -11,23 +10,24 @@ from prefect.artifacts import create_image_artifact
 from prefect.logging import get_run_logger
 
 from officeops import chart
-from officeops.alerts import Alert, alerts
 from officeops.backups.catalogue import Entry, entries, of_the_database
 from officeops.clock import parse_iso
 from officeops.postgres.facts import database_facts
+from officeops.probes.host import disk_readings, file_systems
+from officeops.probes.rules import rule_of
 from officeops.site import Site
 from officeops.stack.port import ServiceStatus
 from tasks import reporting
 from tasks.releases import show_releases
+from tasks.watching import publish_alerts
 
-_KEPT = timedelta(days=90)
-_USED, _TOTAL, _DATABASE = "disk.used_bytes", "disk.total_bytes", "database.bytes"
-_GB = 1e9
+_SHOWN = timedelta(days=90)  # as far as the watcher keeps values (probes.keep_hours)
+_POINTS = 300
 
 
 def publish(site: Site) -> None:
     """Everything anew. What cannot be asked is logged and leaves the others."""
-    for show in (show_stack, show_backups, show_releases, show_approvals, show_disk):
+    for show in (show_stack, publish_alerts.fn, show_backups, show_releases, show_approvals, show_disk):
         try:
             show(site)
         except Exception as trouble:  # noqa: BLE001 - one part that cannot be asked must not hide the others
@@ -35,15 +35,11 @@ def publish(site: Site) -> None:
 
 
 def show_stack(site: Site) -> None:
-    """What runs, how it is, and what somebody should look at."""
+    """What runs, and how it is."""
     services, known = site.stack.services(), entries(site)
     well = sum(one.state == "running" and one.health in ("healthy", "unknown") for one in services)
     summary = f"{site.config.runbook.title}: {well} of {len(services)} services are well"
     reporting.report("stack", site.name, stack_page(site, services, known), description=summary)
-    wrong = _alerts(site, services, known)
-    lines = [f"- **{one.name}**: {one.text}" for one in wrong] or ["Nothing to look at."]
-    text = "\n".join([f"## Alerts ({len(wrong)})", f"As of {_local(site)} on {socket.gethostname()}.", "", *lines])
-    reporting.report("alerts", site.name, text, description=f"{len(wrong)} alerts")
 
 
 def stack_page(site: Site, services: list[ServiceStatus], known: list[Entry]) -> str:
@@ -97,22 +93,17 @@ def show_approvals(site: Site) -> None:
 
 
 def show_disk(site: Site) -> None:
-    """Takes today's figures and draws those of the last 90 days."""
-    usage, database = shutil.disk_usage(site.home), database_facts(site)
-    figures = {_USED: float(usage.used), _TOTAL: float(usage.total), **({_DATABASE: float(database["size_bytes"])} if database else {})}
-    site.ledger.record_samples(figures, at=site.clock(), forget=_KEPT)
-    points = [(at, value / _GB) for at, value in site.ledger.samples(_USED)]
-    title = f"Disk of OFFICEOPS_HOME on {socket.gethostname()}, {usage.total / _GB:.0f} GB in all (dashed)"
-    image = chart.over_time(title, points, unit="GB", zone=site.config.settings.zone, limit=usage.total / _GB)
-    create_image_artifact(
-        chart.data_uri(image), key=reporting.key("disk", site.name), description=f"Disk: {100 * usage.used / usage.total:.0f} % used"
-    )
-
-
-def _alerts(site: Site, services: list[ServiceStatus], known: list[Entry]) -> list[Alert]:
-    verified = next((parse_iso(one.at) for one in of_the_database(known) if one.verified), None)
-    max_age = timedelta(hours=site.config.runbook.backups.max_age_hours)
-    return alerts(services, last_verified=verified, max_age=max_age, now=site.clock())
+    """The course of the fullest disk as the watcher measured it, and as it is now."""
+    now = site.clock()
+    readings = [one for path in file_systems(site) for one in disk_readings(path) if one.measure == "disk"]
+    fullest = max(readings, key=lambda one: one.value or 0.0)
+    rounds = site.ledger.samples(since=now - _SHOWN)
+    known = [(one.moment, 100 * value) for one in rounds if (value := one.values.get(fullest.name)) is not None]
+    points = [*known[:: max(1, len(known) // _POINTS)], (now, 100 * (fullest.value or 0.0))]
+    limit = 100 * (rule_of("disk", fullest.name, site.config.runbook.alerts.rules).limit or 1.0)
+    title = f"Disk {fullest.detail} on {socket.gethostname()}: used, and the limit of the alert (dashed)"
+    image = chart.over_time(title, points, unit="%", zone=site.config.settings.zone, limit=limit)
+    create_image_artifact(chart.data_uri(image), key=reporting.key("disk", site.name), description=f"Disk: {points[-1][1]:.0f} % used")
 
 
 def _local(site: Site, at: Any = None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from officeops.clock import parse_iso
-from officeops.releases.plans import DowngradePlan
+from officeops.releases.plans import DowngradePlan, Pending
 from officeops.releases.preflight import Plan
 from officeops.restores.latest import Undoable
 from officeops.restores.source import BackupSource, FileSource, Source, VolumeSource
@@ -28,6 +29,27 @@ def rollback_plan(plan: Plan, schema: DowngradePlan) -> str:
         return plan.markdown()
     lost = "\n".join(f"- {one}" for one in schema.drops) or "- nothing that is known"
     return f"{plan.markdown()}\n**The schema goes back from {schema.current} to {schema.target}. Dropped:**\n\n{lost}\n"
+
+
+def contract_plan(planned: Sequence[Pending]) -> str:
+    """What would go from the schema."""
+    lines = ["**Contract** revisions; a backup is made first.", ""]
+    for one in planned:
+        lines += [f"- `{one.revision.id}`: {one.revision.doc}", *(["", "```sql", one.sql.strip(), "```", ""] if one.sql else [])]
+    return "\n".join(lines)
+
+
+def downgrade_plan(plan: DowngradePlan) -> str:
+    """What would be undone, and what that drops."""
+    undone = [f"- `{one.id}`: {one.doc}" for one in plan.revisions]
+    dropped = "; ".join(plan.drops) or ("nothing" if plan.sql is not None else "not known")
+    head = f"**Downgrade** from `{plan.current}` to `{plan.target or 'base'}`; a backup is made first."
+    return "\n".join([head, "", *undone, "", f"**Dropped:** {dropped}"])
+
+
+def downgrade_terms(plan: DowngradePlan) -> dict[str, Any]:
+    """From where to where, and what goes; not how many rows it has by now."""
+    return {"from": plan.current, "to": plan.target, "drops": [str(one) for one in plan.dropped]}
 
 
 def restore_plan(site: Site, source: Source | VolumeSource, options: Any) -> str:

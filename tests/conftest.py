@@ -17,6 +17,7 @@ from tests.support.paths import open_folder
 from tests.support.postgres import Running, running_postgres
 from tests.support.s3 import S3Endpoint, running_s3
 from tests.support.site import make_site
+from tests.support.stack import RunningStack, make_repository, running_local
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,3 +90,15 @@ def plane(postgres: Running) -> Iterator[Plane]:
     """One control plane for the session; its site backs up a small office."""
     with running_plane(postgres, "control_plane_office") as found:
         yield found
+
+
+def _impatient(runbook: str) -> str:
+    """A service that hangs is ended soon."""
+    return runbook.replace("stop_grace: 40", "stop_grace: 2")
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[RunningStack]:
+    """A whole embedded stack that is watched and mended. Tests leave it as they found it."""
+    with open_folder() as folder, running_local(make_repository(folder), edit=_impatient) as running:
+        yield running

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, and_, create_engine, delete, event, func, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
-from officeops.clock import Clock, iso, parse_iso, utc_now
+from officeops.clock import Clock, iso, utc_now
 from officeops.errors import OfficeOpsError
-from officeops.ledger.schema import approvals, backup_copies, drills, metadata, operations, releases, samples
+from officeops.ledger.schema import approvals, backup_copies, drills, metadata, operations, releases
+from officeops.ledger.watching import WatchRecords
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -106,7 +106,7 @@ class Approval:
     decided_at: str | None = None
 
 
-class Ledger:
+class Ledger(WatchRecords):
     """The ledger of one stack."""
 
     def __init__(self, engine: Engine, stack: str, *, clock: Clock = utc_now) -> None:
@@ -249,23 +249,6 @@ class Ledger:
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [Approval(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
-
-    # Samples: figures over time
-
-    def record_samples(self, values: Mapping[str, float], *, at: datetime, forget: timedelta) -> None:
-        """Adds one figure for each name; those of the same names that are older than `forget` go."""
-        with self._writing() as connection:
-            for name, value in values.items():
-                named = and_(samples.c.stack == self._stack, samples.c.name == name)
-                connection.execute(delete(samples).where(named, (samples.c.at == iso(at)) | (samples.c.at < iso(at - forget))))
-                connection.execute(samples.insert().values(stack=self._stack, name=name, at=iso(at), value=value))
-
-    def samples(self, name: str) -> list[tuple[datetime, float]]:
-        """The figures of that name, oldest first."""
-        query = select(samples.c.at, samples.c.value).where(samples.c.stack == self._stack, samples.c.name == name)
-        with self._reading() as connection:
-            rows = connection.execute(query.order_by(samples.c.at)).all()
-        return [(parse_iso(row.at), row.value) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -79,3 +79,16 @@ class Known:
     revision: Revision
     applied: bool
     current: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the database stands to the release that runs (its sha). head: where the release's revisions end. expand, contract: those that the
+    database lacks, the second from the first contract revision on. ahead: the database is at a revision that the release does not know."""
+
+    release: str
+    current: str | None
+    head: str | None
+    expand: tuple[Revision, ...] = ()
+    contract: tuple[Revision, ...] = ()
+    ahead: bool = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.postgres.connect import connected
 from officeops.postgres.snapshot import revision as recorded_revision
-from officeops.releases.plans import DowngradePlan, Known, Migrated, MigrationPlan, Pending
+from officeops.releases.plans import DowngradePlan, Known, Migrated, MigrationPlan, Pending, Standing
 from officeops.releases.revisions import BASE, Chain, Revision, read_chain
 from officeops.releases.running import Limits, alone, migrate
 from officeops.releases.scripts import pending, printed
@@ -23,7 +23,7 @@ from officeops.stack.port import Release
 if TYPE_CHECKING:
     from officeops.site import Site
 
-__all__ = ["DowngradePlan", "Known", "Migrated", "MigrationPlan", "Pending", "Schema"]
+__all__ = ["DowngradePlan", "Known", "Migrated", "MigrationPlan", "Pending", "Schema", "Standing"]
 
 
 class Schema:
@@ -77,10 +77,17 @@ class Schema:
             return Migrated(plan.current, plan.current)
         return self._upgrade(release, plan.expand[-1].revision.id)
 
+    def standing(self) -> Standing:
+        """How the database and the release that runs stand to each other, read in a moment: no program of the release is asked."""
+        release, current = self._deployed(), self.current()
+        chain = self.chain(release)
+        ahead = current is not None and current not in chain
+        expand, contract = ((), ()) if ahead else chain.pending(current)
+        return Standing(release.sha, current, chain.head, expand, contract, ahead=ahead)
+
     def waiting(self) -> tuple[Revision, ...]:
         """The contract revisions of the release that runs which the database lacks, and what follows them, oldest first."""
-        chain, current = self.chain(self._deployed()), self.current()
-        return chain.pending(current)[1] if current is None or current in chain else ()
+        return self.standing().contract
 
     def plan_contract(self, retained: Sequence[Release]) -> tuple[Pending, ...]:
         """What `contract` would do, or how it is refused. Nothing is changed."""
@@ -133,21 +140,23 @@ class Schema:
             wanted = _resolved(chain, current, target)
             undone = tuple(reversed(chain.up_to(current)[len(chain.up_to(wanted)) :]))
             if undone:
-                command = self._site.stack.migration(release, ["downgrade", wanted or BASE])
-                migrate(self._site, connection, command, [one.down for one in undone], self._limits)
+                migrate(self._site, connection, release, ["downgrade", wanted or BASE], [one.down for one in undone], self._limits)
             return Migrated(current, recorded_revision(connection, self._table), undone)
 
     def stamp(self, revision: str) -> Migrated:
         """Writes down that the database is at a revision of the release that runs (or `base`), and changes nothing else. For repairs."""
+        self.require_known(revision)
         deployed = self._deployed()
-        if revision != BASE:
-            self.chain(deployed).after(revision)
         with alone(self._site, self._limits) as connection:
             before = recorded_revision(connection, self._table)
             # Purged: what stands there may be a revision that this release does not know.
-            command = self._site.stack.migration(deployed, ["stamp", "--purge", revision])
-            migrate(self._site, connection, command, [revision], self._limits)
+            migrate(self._site, connection, deployed, ["stamp", "--purge", revision], [revision], self._limits)
             return Migrated(before, recorded_revision(connection, self._table))
+
+    def require_known(self, revision: str) -> None:
+        """Raises UsageError unless `revision` is one of the release that runs, or `base`."""
+        if revision != BASE:
+            self.chain(self._deployed()).after(revision)
 
     def history(self) -> tuple[Known, ...]:
         """The revisions of the release that runs, oldest first. None is applied as far as known when the database is at one of a newer release."""
@@ -164,8 +173,7 @@ class Schema:
             done = chain.up_to(current) if current is None or current in chain else chain.revisions
             missing = chain.up_to(target)[len(done) :]
             if missing:  # somebody else may have done it meanwhile
-                command = self._site.stack.migration(release, ["upgrade", target])
-                migrate(self._site, connection, command, [one.id for one in missing], self._limits)
+                migrate(self._site, connection, release, ["upgrade", target], [one.id for one in missing], self._limits)
             return Migrated(current, recorded_revision(connection, self._table), missing)
 
     def _require_unneeded(self, waiting: Sequence[Revision], retained: Sequence[Release]) -> None:

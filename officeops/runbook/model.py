@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or not path:
-        raise ValueError("a path inside the release: relative, without ..")
-    return path
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-Text = Annotated[str, Field(min_length=1)]
-Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # what the kernel lets a process have
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
-# Strict: YAML says itself what is a number and what is text, and `yes` or `1:30` are rarely meant as what it makes of them.
-Switch = Annotated[bool, Field(strict=True)]
-Count = Annotated[int, Field(strict=True)]
-Amount = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-class Part(BaseModel):
-    """Anything in the runbook: unknown keys are errors, nothing changes once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from officeops.runbook.parts import Amount, Argument, Count, Inside, Name, Part, Role, Switch, Text, Variable
+from officeops.runbook.watching import Alerts, Probes, Remedies
 
 
 class LocalProgram(Part):
@@ -202,10 +180,33 @@ class Approvals(Part):
     expires_hours: Amount = Field(24.0, gt=0, description="A run that nobody answered for as long is cancelled; nothing was changed")
 
 
+class Archive(Part):
+    """Rows that nobody uses any more: they leave the database for Parquet files, each with the rows that belong to it."""
+
+    name: Name = Field(description="The policy's name: batches and their files carry it")
+    table: Text = Field(description='Table whose rows age, as in SQL: conversations, public.conversations, "Odd Name"')
+    children: tuple[Text, ...] = Field(
+        (),
+        description="Tables whose rows go with theirs, by foreign keys, also those of other children. Any other table that points to "
+        "one of these refuses the policy",
+    )
+    age_column: Text = Field(description="Column of the table that holds a row's age: a date or timestamp")
+    older_than_days: Count = Field(ge=1, description="Rows older than this many days are archived")
+    where: str = Field("", description="Further SQL condition on the table's rows")
+    batch_size: Count = Field(100_000, ge=1, description="Rows of the table in one batch, which is exported as of one moment")
+    grace_days: Amount = Field(7, ge=0, description="Days between the proof of a batch and the removal of its rows from the database")
+    target: str | None = Field(
+        None, pattern=r"^(file:|s3://).+$", description="Where the files go; default: every target of BACKUP_TARGETS"
+    )
+    unencrypted: Switch = Field(
+        False, description="Archives are plain Parquet; where backups are encrypted (BACKUP_AGE_RECIPIENTS) this must be said to be meant"
+    )
+
+
 class Contact(Part):
     """Who is told what."""
 
-    role: Literal["system_administrator", "database_administrator", "development_lead"] = Field(description="What the person answers for")
+    role: Role = Field(description="What the person answers for")
     name: str = Field(description="Who it is")
     contact: str = Field("", description="Telephone, address or channel, for people to read")
 
@@ -225,7 +226,12 @@ class Runbook(Part):
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
     approvals: Approvals = Field(Approvals(), description="What asks people first")
+    probes: Probes = Field(Probes(), description="What is asked each minute")
+    alerts: Alerts = Field(Alerts(), description="What people are told of it")
+    remedies: Remedies = Field(Remedies(), description="What is done about it")
+    archives: tuple[Archive, ...] = Field((), description="Which rows leave the database, when, and where to")
     contacts: tuple[Contact, ...] = Field((), description="Who is told, and who may say that something is approved")
+    advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 
     def rolled(self) -> tuple[str, ...]:
         """Names of the services that have two colours."""

@@ -25,7 +25,6 @@ from tests.support.stack import git, make_repository, make_stack_site
 
 PICTURES = "OFFICEOPS_PICTURES"  # folder for screenshots; none are taken without it
 _PEOPLE = """
-approvals: {actions: [restore, restore_undo, rollback]}
 contacts:
   - {role: system_administrator, name: 佐藤 恵}
   - {role: database_administrator, name: J. Meyer}
@@ -98,9 +97,13 @@ def _site(folder: Path, channel: Channel) -> Site:
     site = make_stack_site(folder / "office", make_repository(folder), NOTIFY_URLS=f"http://{channel.url}/webhook", TZ="Asia/Tokyo")
     file = site.config.folder / "runbook.yaml"
     text = file.read_text().partition("\ncontacts:")[0]
-    for key, seconds in (("bake_seconds: 60", "bake_seconds: 2"), ("stream_seconds: 300", "stream_seconds: 20")):
+    for key, other in (
+        ("bake_seconds: 60", "bake_seconds: 2"),
+        ("stream_seconds: 300", "stream_seconds: 20"),
+        ("actions: [restore,", "actions: [rollback, restore,"),
+    ):
         assert key in text
-        text = text.replace(key, seconds)
+        text = text.replace(key, other)
     file.write_text(text + _PEOPLE)
     return open_site(site.config.folder)
 

@@ -11,7 +11,7 @@ import pytest
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 
-from deployments.apply import _expiry
+from deployments.approvals import expiry
 from officeops.lock import lock_holder
 from tests.support.control_plane import Plane, run_sql
 from tests.support.ports import eventually
@@ -139,13 +139,14 @@ def test_without_an_answer_the_run_is_cancelled_in_time_and_cannot_be_approved_a
     known = plane.site.config
     soon = known.runbook.model_copy(update={"approvals": known.runbook.approvals.model_copy(update={"expires_hours": 12 / 3600})})
     with plane.client() as client:
-        assert _expiry(client, replace(known, runbook=soon)) != []
+        (automation,) = client.read_automations_by_name(expiry(known).name)
+        client.update_automation(automation.id, expiry(replace(known, runbook=soon)))
     try:
         asked = plane.start("restore", backup=backup)
         ended = plane.ended(asked, 150)
     finally:
         with plane.client() as client:
-            _expiry(client, known)
+            client.update_automation(automation.id, expiry(known))
     assert ended.state is not None
     assert ended.state.type.value == "CANCELLED"
     assert "Nothing was changed" in str(ended.state.message)

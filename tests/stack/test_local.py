@@ -25,9 +25,10 @@ from officeops.errors import OfficeOpsError
 from officeops.postgres.connect import connected
 from officeops.process import Command, run
 from officeops.site import Site, open_site
+from officeops.stack.local.programs import Places, program
 from tests.support.paths import open_folder
 from tests.support.ports import eventually
-from tests.support.stack import ODD, RunningStack, git, make_stack_site, processes, readable_python, supervisor
+from tests.support.stack import ODD, RunningStack, commit_beside, git, make_stack_site, processes, readable_python, supervisor
 
 pytestmark = pytest.mark.xdist_group("stack")
 NewSite = Callable[..., Site]
@@ -262,6 +263,84 @@ def test_the_times_of_lines_are_read_in_the_form_that_each_service_writes(new_si
     ]
     (logs / "caddy.log").write_text("\n".join(text) + "\n")
     assert [line.at for line in site.stack.logs("caddy")] == [at, at, at, at.replace(second=6, microsecond=0)]
+
+
+def test_the_log_of_a_colour_that_was_retired_can_still_be_read(running: RunningStack) -> None:
+    running.stack.launch(running.release, "green")
+    eventually(lambda: all(one.health == "healthy" for one in running.stack.instances("green")), what="the second colour")
+    running.stack.retire("green")
+    assert any("GET /ready" in line.text for line in running.stack.logs("backend", colour="green"))
+
+
+def test_of_a_port_of_the_second_colour_that_is_taken_the_holder_is_named_and_the_first_goes_on(running: RunningStack, taken: int) -> None:
+    settings = running.site.config.settings.model_copy(update={"frontend_green_port": taken})
+    config = replace(running.site.config, settings=settings)
+    before = running.stack.services()
+    with pytest.raises(OfficeOpsError, match=rf"frontend cannot start: port {taken} is in use.*FRONTEND_GREEN_PORT"):
+        Site(config).stack.launch(running.release, "green")
+    assert running.stack.services() == before
+    assert [one.state for one in running.stack.instances("green")] == ["stopped", "stopped"]
+
+
+def test_a_release_is_launched_into_a_running_stack_only(new_site: NewSite) -> None:
+    site = new_site()
+    with pytest.raises(OfficeOpsError, match="not running"):
+        site.stack.launch(site.stack.build(), "green")
+    assert processes(site) == {}
+
+
+def test_launching_after_a_killed_launch_ends_with_one_of_each(running: RunningStack) -> None:
+    """Killed after a program was described, before supervisor was told."""
+    supervisor(running.site)._describe(
+        program(running.site.config, "backend", Places("a" * 40, Path("/nowhere"), Path("/nowhere")), "green")
+    )
+    running.stack.launch(running.release, "green")
+    eventually(lambda: all(one.health == "healthy" for one in running.stack.instances("green")), what="the second colour")
+    assert services_by_program(running.site) == {**ONE_OF_EACH, "backend-green": 1, "frontend-green": 1}
+    running.stack.retire("green")
+    assert services_by_program(running.site) == ONE_OF_EACH
+
+
+def test_restarting_a_service_leaves_its_other_colour_alone(running: RunningStack) -> None:
+    running.stack.launch(running.release, "green")
+    eventually(lambda: all(one.health == "healthy" for one in running.stack.instances("green")), what="the second colour")
+    before = running.stack.instances("green")
+    running.stack.restart("backend")
+    assert running.stack.instances("green") == before
+    running.stack.retire("green")
+
+
+def test_a_changed_caddyfile_is_taken_by_the_next_up_and_an_unchanged_one_leaves_caddy_alone(
+    running: RunningStack, repository: Path
+) -> None:
+    text = (repository / "caddy" / "Caddyfile").read_text().replace("X-Frame-Options DENY", "X-Frame-Options SAMEORIGIN")
+    other = running.stack.build(commit_beside(repository, {"caddy/Caddyfile": text}))
+    same = running.stack.build(commit_beside(repository, {"frontend/more.txt": "more"}))
+    before = running.service("caddy")
+    try:
+        running.stack.up(same)
+        assert running.service("caddy") == before
+        running.stack.up(other)
+        assert running.get("/").headers["x-frame-options"] == "SAMEORIGIN"
+    finally:
+        running.stack.up(running.release)
+    assert running.get("/").headers["x-frame-options"] == "DENY"
+
+
+def test_a_virtualenv_goes_with_the_last_release_that_has_it(new_site: NewSite) -> None:
+    site = new_site()
+    shared = (site.home / "venvs").resolve()
+    (site.home / "venvs").unlink()
+    (site.home / "venvs").mkdir()
+    key = next(path.name for path in shared.iterdir())
+    (site.home / "venvs" / key).mkdir()
+    (site.home / "venvs" / key / ".complete").touch()  # enough to count as installed
+    first = site.stack.build()
+    second = site.stack.build(commit_beside(site.config.settings.officeops_app, {"frontend/one-more.txt": "x"}))
+    site.stack.discard(first.sha)
+    assert site.stack.artifact(second)["virtualenv"] == str(site.home / "venvs" / key)
+    site.stack.discard(second.sha)
+    assert list((site.home / "venvs").iterdir()) == list((site.home / "releases").iterdir()) == []
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has accounts to give away")

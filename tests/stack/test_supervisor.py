@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -130,3 +131,66 @@ def test_a_folder_for_temporary_files_with_too_long_a_path_is_said_to_be_one(
     monkeypatch.setattr("tempfile.tempdir", str(folder / ("long" * 30)))
     with pytest.raises(OfficeOpsError, match=r"too long for a socket.*TMPDIR"):
         programs.apply([sleeper(folder)])
+
+
+def other_sleeper(folder: Path) -> Program:
+    return replace(sleeper(folder), name="other")
+
+
+def test_a_program_that_is_put_beside_others_leaves_them_alone(programs: Supervisor, folder: Path) -> None:
+    programs.apply([sleeper(folder)])
+    programs.start("sleeper")
+    before = programs.status_of("sleeper")
+    programs.put(other_sleeper(folder))
+    programs.start("other")
+    assert programs.status_of("sleeper") == before
+    assert programs.status_of("other").state == "RUNNING"
+
+
+def test_a_program_that_was_put_is_one_of_those_that_are_applied_later(programs: Supervisor, folder: Path) -> None:
+    programs.apply([sleeper(folder)])
+    programs.put(other_sleeper(folder))
+    programs.start("other")
+    before = programs.status_of("other")
+    programs.apply([sleeper(folder), other_sleeper(folder)])
+    assert programs.status_of("other") == before
+    programs.apply([sleeper(folder)])
+    assert [one.name for one in programs.status()] == ["sleeper"]
+
+
+def test_a_program_that_is_put_in_the_place_of_one_that_runs_replaces_it(programs: Supervisor, folder: Path) -> None:
+    programs.apply([sleeper(folder)])
+    programs.start("sleeper")
+    pid = pid_of(programs)
+    programs.put(sleeper(folder, CHANGED="yes"))
+    assert programs.status_of("sleeper").state == "STOPPED"
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_program_that_was_removed_is_gone_with_what_it_started_and_its_log_stays(programs: Supervisor, folder: Path) -> None:
+    programs.apply([sleeper(folder, code=LEAVES_A_CHILD.replace("import os, time;", "import os, time; print('hello', flush=True);"))])
+    programs.start("sleeper")
+    children = folder / "children"
+    eventually(lambda: children.exists() and children.read_text().endswith("\n"), what="the child")
+    for _ in range(2):
+        programs.remove(["sleeper"])
+        assert programs.status() == []
+    left = int(children.read_text())
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+    assert "hello" in programs.last_words("sleeper")
+
+
+def test_a_program_that_ends_again_and_again_is_removed_too(programs: Supervisor, folder: Path) -> None:
+    programs.apply([])
+    programs.put(sleeper(folder, code="import sys; sys.exit(1)"))
+    programs.begin("sleeper")
+    eventually(lambda: programs.status_of("sleeper").state == "BACKOFF", what="its second thoughts")
+    programs.remove(["sleeper"])
+    assert programs.status() == []
+
+
+def test_a_program_is_removed_also_when_supervisor_does_not_run(programs: Supervisor, folder: Path) -> None:
+    programs.apply([sleeper(folder)])
+    programs.shutdown()
+    programs.remove(["sleeper"])
+    assert programs.status() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -58,11 +59,18 @@ class Server:
     command: Command
     port: int
     _running: ExitStack = field(default_factory=ExitStack)
+    _child: Child | None = None
 
     def start(self) -> Child:
-        child = self._running.enter_context(started(self.command, timeout=3600, stdout=subprocess.DEVNULL))
+        self._child = self._running.enter_context(started(self.command, timeout=3600, stdout=subprocess.DEVNULL))
         eventually(lambda: listens(self.port), what=f"{self.command.name}'s start")
-        return child
+        return self._child
+
+    def kill(self) -> None:
+        """As a lack of memory would."""
+        assert self._child is not None
+        os.kill(self._child.pid, signal.SIGKILL)
+        self.stop()
 
     def stop(self) -> None:
         self._running.close()
@@ -130,15 +138,15 @@ def backend_server(
 
 
 @contextmanager
-def running_office(address: DatabaseAddress, model: Model, folder: Path) -> Iterator[Office]:
-    """Everything, on a database whose schema is there."""
+def running_office(address: DatabaseAddress, model: Model, folder: Path, **door_environment: str) -> Iterator[Office]:
+    """Everything, on a database whose schema is there. door_environment: what Caddy is told besides."""
     redis_port, front_port, admin_port, green_port = free_ports(4)
     gate = folder / "gate"
     gate.mkdir()
     (gate / "green.drain").touch()
     redis = Server(Command((sys.executable, "-m", "officeops.stack.local.redis", "--port", str(redis_port))), redis_port)
     backend = backend_server(address, redis_port, model.port)
-    environment = _caddy(front_port, admin_port, backend.port, green_port, folder)
+    environment = {**_caddy(front_port, admin_port, backend.port, green_port, folder), **door_environment}
     door = Server(Command((str(caddy()), "run", "--config", str(CADDYFILE)), environment), front_port)
     servers = (redis, backend, door)
     try:

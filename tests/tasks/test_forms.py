@@ -28,8 +28,8 @@ def flows() -> list[Flow[Any, Any]]:
 def fields(flow: Flow[Any, Any]) -> dict[str, Any]:
     """Of its options."""
     schema = flow.parameters.model_dump()
-    (definition,) = [one for one in schema["definitions"].values() if "wait_minutes" in one["properties"]]
-    return dict(definition["properties"])
+    options = schema["properties"].get("options")
+    return dict(schema["definitions"][options["$ref"].rsplit("/", 1)[1]]["properties"]) if options else {}
 
 
 @pytest.mark.parametrize("flow", flows(), ids=lambda flow: flow.name)
@@ -44,7 +44,11 @@ def test_every_field_is_explained_and_has_its_place_with_the_dry_run_first(flow:
 
 def test_what_destroys_can_be_tried_dry() -> None:
     found = {flow.name: fields(flow) for flow in flows()}
-    assert [name for name in ("restore", "restore-undo", "deploy", "rollback") if "dry_run" not in found[name]] == []
+    assert [
+        name
+        for name in ("restore", "restore-undo", "deploy", "rollback", "migrate-contract", "migrate-downgrade", "archive", "heal")
+        if "dry_run" not in found[name]
+    ] == []
 
 
 def test_choices_are_the_only_values_until_there_are_none() -> None:

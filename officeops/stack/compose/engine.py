@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PROJECT, SERVICE, COMPOSE_ONE_OFF = "com.docker.compose.project", "com.docker.compose.service", "com.docker.compose.oneoff"
 _ANSWER_S = 60
+_BUSY = 409
 ENGINE_FAILED = 125  # as `docker run` says of everything that is not the program's own doing
 _DOWN = re.compile(r"cannot connect to the docker daemon|error during connect|is the docker daemon running", re.IGNORECASE)
 _PORT = re.compile(
@@ -158,13 +159,20 @@ class Engine:
             with ThreadPoolExecutor(len(containers)) as pool:
                 list(pool.map(one, containers))
 
-    def remove(self, containers: Sequence[str]) -> None:
-        """They are gone, with their volumes that have no name."""
-        from docker.errors import NotFound
+    def remove(self, container: str) -> bool:
+        """It is gone, with its volumes that have no name. Says whether it was there."""
+        from docker.errors import APIError, NotFound
 
-        for container in containers:
-            with self.explained(), suppress(NotFound):
+        with self.explained():
+            try:
                 self.api.remove_container(container, v=True, force=True)
+            except NotFound:
+                return False
+            except APIError as error:
+                if error.status_code != _BUSY or "in progress" not in str(error.explanation):
+                    raise
+                return False  # whoever made it with --rm is taking it away
+        return True
 
     def remove_image(self, reference: str) -> None:
         """The image has that name no more, and is gone if it had no other. No error when there is none."""
@@ -175,17 +183,8 @@ class Engine:
 
     def kill(self, labels: Mapping[str, str]) -> list[str]:
         """Ends and removes the containers with these labels. Returns their names."""
-        from docker.errors import NotFound
-
-        names = []
-        for found in self.containers(labels):
-            with self.explained():
-                try:
-                    self.api.remove_container(found["Id"], force=True)
-                except NotFound:
-                    continue
-            names.append(str(found["Names"][0]).lstrip("/"))
-        return names
+        found = [(one["Id"], str(one["Names"][0]).lstrip("/")) for one in self.containers(labels)]
+        return [name for container, name in found if self.remove(container)]
 
     def ended_with_us(self, command: Command) -> Command:
         """A `docker run` whose container ends when the command does, also by force."""
