@@ -113,6 +113,6 @@ def somebody(office: Office) -> Iterator[Person]:
     """Logged in at the office's UI."""
     settings = office.site.config.settings
     folder = os.environ.get(PICTURES)
-    with person(control_plane.ui_url(settings), pictures=Path(folder) if folder else None) as found:
+    with person(control_plane.front_door_url(settings), pictures=Path(folder) if folder else None) as found:
         found.logs_in(settings.prefect_auth_string.get_secret_value())
         yield found
