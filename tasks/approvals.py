@@ -44,14 +44,15 @@ def approve(site: Site, action: Action, *, plan: str, terms: Mapping[str, object
         return
     terms = json.loads(json.dumps({"action": action, **terms}, default=str))
     key = hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()[:16]
-    question = Approval(f"{flow_run.id}-{key}", action, str(flow_run.id), terms, iso(site.clock()))
-    asked_before = [one for one in site.ledger.approvals() if one.run == question.run and one.id != question.id]
+    asked = {one.id: one for one in site.ledger.approvals() if one.run == str(flow_run.id)}
+    identifier = f"{flow_run.id}-{key}"
+    question = asked.pop(identifier, None) or Approval(identifier, action, str(flow_run.id), terms, iso(site.clock()))
     site.ledger.record_approval(question)
     get_run_logger().info("Asking whether this may be done; see the form of this run")
     hours = site.config.runbook.approvals.expires_hours
-    asked = form(site.config.runbook.contacts, _asked(plan, hours=hours, anew=bool(asked_before)))
+    asking = form(site.config.runbook.contacts, _asked(plan, hours=hours, anew=bool(asked)))
     try:
-        answer: Any = suspend_flow_run(wait_for_input=asked, timeout=int(hours * 3600 + _FALLBACK_S), key=key)
+        answer: Any = suspend_flow_run(wait_for_input=asking, timeout=int(hours * 3600 + _FALLBACK_S), key=key)
     except ValidationError as error:
         raise RefusedError(
             "The run was resumed without an answer.", state="Nothing was changed.", todo="Start it again and answer its form."
