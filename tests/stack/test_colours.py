@@ -109,10 +109,12 @@ def test_what_ran_in_a_colour_before_is_gone_when_another_release_is_launched_in
     assert ask(running.stack, "/next.js", service="frontend").status_code == 404
 
 
-@pytest.mark.parametrize("service", ["nobody", "postgres"])
-def test_only_a_rolled_service_has_an_address_of_its_colour(running: RunningStack, service: str) -> None:
-    with pytest.raises(UsageError, match=service):
-        running.stack.endpoint(service, "blue")
+def test_a_service_that_has_one_colour_has_one_address_and_nobody_has_none(running: RunningStack) -> None:
+    port = urlsplit(running.stack.endpoint("ollama")).port
+    assert httpx.get(f"{running.stack.endpoint('ollama')}/api/tags", timeout=10).status_code == 200
+    assert port
+    with pytest.raises(UsageError, match="nobody"):
+        running.stack.endpoint("nobody")
 
 
 def test_logs_are_those_of_the_colour_that_takes_requests_or_of_the_one_asked_for(running: RunningStack, beside: Release) -> None:
