@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from deployments.control_plane import client_environment
+from deployments.control_plane import NOTHING, client_environment
 from officeops.config import load
 from officeops.errors import OfficeOpsError
 
@@ -27,7 +27,7 @@ def main() -> int:
     except OfficeOpsError as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    print("\n".join(changes) or "Nothing to change.")
+    print("\n".join(changes) or NOTHING)
     return 0
 
 

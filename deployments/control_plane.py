@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 POSTGRES, SERVER, WORKER, WATCHER = "prefect-postgres", "prefect-server", "prefect-worker", "prefect-watcher"
 PROJECT = Path(__file__).resolve().parent.parent  # prefect.yaml, flows and tasks: this program's own folder, not the application's
 READY_S = 180.0
+NOTHING = "Nothing to change."
 BASE = "/prefect"  # where the server's pages are, behind the front door and on its own port alike
 # How any server of ours is set; docker-compose.yml says the same.
 SERVER_SETTINGS = {
@@ -127,6 +128,12 @@ def client_environment(config: Config, *, offline: bool = False) -> dict[str, st
         }
     settings = config.settings
     return {**common, "PREFECT_API_URL": api_url(settings), "PREFECT_API_AUTH_STRING": settings.prefect_auth_string.get_secret_value()}
+
+
+def said_changes(output: bytes | str) -> list[str]:
+    """The lines that `python -m deployments apply` printed, without the one that says that there was nothing to do."""
+    text = output if isinstance(output, str) else output.decode()
+    return [line for line in text.splitlines() if line and line != NOTHING]
 
 
 def up(config: Config) -> Started:

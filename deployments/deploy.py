@@ -6,17 +6,15 @@ server was away starts late, and is not forgotten.
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
+import asyncio
+import contextlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
@@ -24,15 +22,14 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
-from pydantic import SecretStr
+from rich.console import Console
 
 from deployments.changes import PLANNED, Changes
-from deployments.control_plane import PROJECT, api_url, client_environment
+from deployments.control_plane import PROJECT
 from deployments.wanted import OURS, Wanted, filled, wanted, without_empty
 from officeops.config import Config
 from officeops.errors import OfficeOpsError
 from officeops.notify import redacted
-from officeops.process import Command, run
 
 CATCH_UP = "catch-up"
 Known = dict[str, DeploymentResponse]
@@ -79,10 +76,12 @@ def _differences(known: DeploymentResponse | None, one: Wanted) -> list[str]:
     """Names of the fields that differ."""
     if known is None:
         return []
-    there = {field: getattr(known, field, None) for field in one.content}
+    as_it_is = dict(known)  # asked for by name, some fields warn that they will be called otherwise one day
+    limit, options = as_it_is["global_concurrency_limit"], as_it_is["concurrency_options"]
+    there = {field: as_it_is.get(field) for field in one.content}
     there["tags"] = sorted(known.tags)
-    there["concurrency_limit"] = known.global_concurrency_limit.limit if known.global_concurrency_limit else None
-    there["collision_strategy"] = known.concurrency_options.collision_strategy.value if known.concurrency_options else None
+    there["concurrency_limit"] = limit.limit if limit else None
+    there["collision_strategy"] = options.collision_strategy.value if options else None
     schema = without_empty(known.parameter_openapi_schema or {})
     there["parameter_openapi_schema"] = _without_choices(schema, one.content["parameter_openapi_schema"])
     fields = [field for field, value in one.content.items() if there[field] != value]
@@ -122,22 +121,23 @@ def _deploy(
 
 
 def _run_prefect_deploy(config: Config, file: dict[str, Any]) -> None:
-    """Prefect's own way."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "prefect.yaml"
-        path.write_text(yaml.safe_dump(file, allow_unicode=True), encoding="utf-8")
-        argv = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(path))
-        api = os.environ.get("PREFECT_API_URL") or api_url(config.settings)  # the one that this process talks to
-        environment: dict[str, str | SecretStr] = {**client_environment(config), "PREFECT_API_URL": api, "PYTHONPATH": str(PROJECT)}
-        environment["PREFECT_API_AUTH_STRING"] = config.settings.prefect_auth_string
-        done = run(Command(argv, environment, cwd=PROJECT), timeout=300, ok=range(256))
-        if done.status:
-            said = redacted(f"{done.stdout.decode(errors='replace')}\n{done.stderr}".strip(), config.settings)
-            raise OfficeOpsError(
-                "Prefect's deploy failed.",
-                state=f"It said:\n{said[-2000:]}\n",
-                todo="Correct prefect.yaml, then `python -m deployments apply`.",
+    """What `prefect --no-prompt deploy --all` does, in this process: the command by itself takes 5 s of a processor to start."""
+    from prefect.cli.deploy._core import _run_multi_deploy  # Prefect is pinned to one version
+
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    try:
+        with contextlib.chdir(PROJECT):
+            asyncio.run(
+                _run_multi_deploy(
+                    file["deployments"], {"pull": file["pull"]}, deploy_all=True, console=console, is_interactive=lambda: False
+                )
             )
+    except Exception as error:
+        words = redacted(f"{said.getvalue()[-1000:]}\n{error}".strip(), config.settings)
+        raise OfficeOpsError(
+            "Prefect's deploy failed.", state=f"It said:\n{words}\n", todo="Correct prefect.yaml, then `python -m deployments apply`."
+        ) from error
 
 
 def _paused(known: DeploymentResponse) -> _Paused:

@@ -23,6 +23,7 @@ from deployments.control_plane import (
     own_api_url,
     pool_name,
     prefect_home,
+    said_changes,
     ui_url,
     wait_until,
 )
@@ -75,7 +76,7 @@ def _apply(config: Config) -> list[str]:
     """In a process of its own: Prefect reads its settings when it is imported, and this process may have done so already."""
     environment: dict[str, str | SecretStr] = {**client_environment(config), "PREFECT_API_URL": own_api_url(config.settings)}
     done = run(Command((sys.executable, "-m", "deployments", "apply"), environment, cwd=PROJECT), timeout=300)
-    return [line for line in done.stdout.decode().splitlines() if line]
+    return said_changes(done.stdout)
 
 
 def _start_database(config: Config, supervisor: Supervisor) -> None:

@@ -25,6 +25,7 @@ from deployments.control_plane import (
     Started,
     is_ready,
     prefect_home,
+    said_changes,
     ui_url,
     wait_until,
 )
@@ -166,7 +167,7 @@ def _apply(docker: Engine, project: commands.Project) -> list[str]:
         said = docker.api.logs(found["Id"], stdout=True, stderr=False).decode()
     if status:
         raise _unwell(docker, project, _BOOTSTRAP, f"failed with status {status}")
-    return [line for line in said.splitlines() if line]
+    return said_changes(said)
 
 
 def _up(service: str, *, anew: bool = False) -> list[str]:

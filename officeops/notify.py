@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlencode, urlsplit
 
 from pydantic import SecretStr
@@ -128,7 +128,7 @@ def deliver(settings: Settings, channel: Channel, text: Text) -> None:
     """Tells one channel, once. Raises NotDeliveredError saying what the other side said, OfficeOpsError when the URL is none that can be told."""
     import apprise
 
-    service = apprise.Apprise.instantiate(apprise_url(channel.url.get_secret_value()))
+    service = _service(apprise_url(channel.url.get_secret_value()))
     if service is None:
         raise OfficeOpsError(f"{channel.name} is no URL that Apprise knows.", todo=f"Correct {channel.name.split()[0]} in .env.")
     told = apprise.Apprise(servers=[service])
@@ -168,10 +168,8 @@ def redacted(text: str, settings: Settings) -> str:
 def apprise_url(url: str) -> str:
     """`url` as Apprise wants it. Addresses of services that it knows are left alone; any other http(s) address is a plain webhook, which
     gets JSON with `title`, `message` and `type`."""
-    import apprise
-
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or apprise.Apprise.instantiate(url) is not None:
+    if parts.scheme not in ("http", "https") or _service(url) is not None:
         return url
     # Apprise takes the query for its own options, and hands on what begins with a dash.
     query = urlencode([(f"-{key}", value) for key, value in parse_qsl(parts.query, keep_blank_values=True)])
@@ -215,18 +213,29 @@ def _parts_of(secret: str) -> Iterator[str]:
 
 @contextmanager
 def _overheard() -> Iterator[list[str]]:
-    """What Apprise logs in this thread while the block runs: it tells in no other way why something was not taken."""
+    """What Apprise logs in this thread while the block runs: it tells in no other way why something was not taken. It stands in no log
+    then, since whole URLs are in it."""
     said: list[str] = []
     here = threading.get_ident()
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == here:
-                said.append(record.getMessage())
+    def ours(record: logging.LogRecord) -> bool:
+        if record.thread != here:
+            return True
+        if record.levelno >= logging.WARNING:
+            said.append(record.getMessage())
+        return False
 
-    logger, listener = logging.getLogger("apprise"), Listener(logging.WARNING)
-    logger.addHandler(listener)
+    logger = logging.getLogger("apprise")
+    logger.addFilter(ours)
     try:
         yield said
     finally:
-        logger.removeHandler(listener)
+        logger.removeFilter(ours)
+
+
+def _service(url: str) -> Any:
+    """Apprise's object for the URL, None when it knows none."""
+    import apprise
+
+    with _overheard():
+        return apprise.Apprise.instantiate(url)

@@ -17,14 +17,14 @@ _BINARY = (
     "bool", "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "bpchar", "bytea", "date", "time", "timetz",
     "timestamp", "timestamptz", "interval", "uuid", "json", "jsonb", "inet", "cidr", "macaddr", "bit", "varbit",
 )  # fmt: skip
-_BINARY_TYPES = ", ".join(f"'pg_catalog.{name}'::regtype, 'pg_catalog.{name}[]'::regtype" for name in _BINARY)
+BINARY_TYPES = ", ".join(f"'pg_catalog.{name}'::regtype, 'pg_catalog.{name}[]'::regtype" for name in _BINARY)
 
 # (qualified name, query for its count and checksum). A row's hash is that of its columns' binary form, which takes half the time of the
 # row's text; wrapped in a record of one column because servers before 18 hash bytea in no other way.
 TABLES = f"""
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
        format('SELECT count(*), coalesce(sum(hash_record_extended(ROW(record_send(ROW(%s))), 0)), 0) FROM ONLY %I.%I AS "the row"',
-              (SELECT string_agg(format(CASE WHEN getdatabaseencoding() = 'UTF8' AND a.atttypid IN ({_BINARY_TYPES}) THEN '"the row".%I'
+              (SELECT string_agg(format(CASE WHEN getdatabaseencoding() = 'UTF8' AND a.atttypid IN ({BINARY_TYPES}) THEN '"the row".%I'
                                              ELSE 'convert_to("the row".%I::text, getdatabaseencoding())' END, a.attname),
                                  ', ' ORDER BY a.attnum)
                FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),

@@ -49,6 +49,11 @@ def findings(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
             if isinstance(probe, WebProbe):
                 yield from _wanted(("probes", key, name, "contains"), probe.contains)
     yield from _measures(runbook)
+    seen: set[str] = set()
+    for position, policy in enumerate(runbook.archives):
+        if policy.name in seen:
+            yield ("archives", position, "name"), repr(policy.name), "a name of its own"
+        seen.add(policy.name)
     yield from _circles(runbook)
     yield from _shared_ports(runbook)
     if len(runbook.services) == len(names):

@@ -22,6 +22,7 @@ _PATTERNS = {
     r"^[a-z][a-z0-9_-]{0,62}$": _NAMES,
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of a variable: letters, digits and _, no digit first",
     r"^[^\x00]*$": "text without the character U+0000",
+    r"^(file:|s3://).+$": "file:PATH or s3://BUCKET/PREFIX?endpoint=URL",
     r"^/[!-~]*$": "a path from /, without spaces",
 }
 _KINDS = {

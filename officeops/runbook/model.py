@@ -168,6 +168,41 @@ class Backups(Part):
     level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
+Action = Literal["restore", "restore_undo", "downgrade", "contract", "stamp", "deploy", "rollback", "emergency"]
+
+
+class Approvals(Part):
+    """Which runs ask people before they change anything. Runs of the command line do not: the command itself asks, or is told --yes."""
+
+    actions: tuple[Action, ...] = Field(
+        ("restore", "restore_undo", "downgrade", "contract", "stamp"), description="What waits in the Prefect UI until somebody approves it"
+    )
+    expires_hours: Amount = Field(24.0, gt=0, description="A run that nobody answered for as long is cancelled; nothing was changed")
+
+
+class Archive(Part):
+    """Rows that nobody uses any more: they leave the database for Parquet files, each with the rows that belong to it."""
+
+    name: Name = Field(description="The policy's name: batches and their files carry it")
+    table: Text = Field(description='Table whose rows age, as in SQL: conversations, public.conversations, "Odd Name"')
+    children: tuple[Text, ...] = Field(
+        (),
+        description="Tables whose rows go with theirs, by foreign keys, also those of other children. Any other table that points to "
+        "one of these refuses the policy",
+    )
+    age_column: Text = Field(description="Column of the table that holds a row's age: a date or timestamp")
+    older_than_days: Count = Field(ge=1, description="Rows older than this many days are archived")
+    where: str = Field("", description="Further SQL condition on the table's rows")
+    batch_size: Count = Field(100_000, ge=1, description="Rows of the table in one batch, which is exported as of one moment")
+    grace_days: Amount = Field(7, ge=0, description="Days between the proof of a batch and the removal of its rows from the database")
+    target: str | None = Field(
+        None, pattern=r"^(file:|s3://).+$", description="Where the files go; default: every target of BACKUP_TARGETS"
+    )
+    unencrypted: Switch = Field(
+        False, description="Archives are plain Parquet; where backups are encrypted (BACKUP_AGE_RECIPIENTS) this must be said to be meant"
+    )
+
+
 class Contact(Part):
     """Who is told what."""
 
@@ -190,10 +225,12 @@ class Runbook(Part):
     releases: Releases = Field(Releases(), description="How one release takes over from another")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
+    approvals: Approvals = Field(Approvals(), description="What asks people first")
     probes: Probes = Field(Probes(), description="What is asked each minute")
     alerts: Alerts = Field(Alerts(), description="What people are told of it")
     remedies: Remedies = Field(Remedies(), description="What is done about it")
-    contacts: tuple[Contact, ...] = Field((), description="Who is told")
+    archives: tuple[Archive, ...] = Field((), description="Which rows leave the database, when, and where to")
+    contacts: tuple[Contact, ...] = Field((), description="Who is told, and who may say that something is approved")
     advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 
     def rolled(self) -> tuple[str, ...]:

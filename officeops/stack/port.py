@@ -175,9 +175,9 @@ class Stack(Protocol):
         was never started or has been retired is stopped."""
         ...
 
-    def endpoint(self, service: str, colour: Colour) -> str:
-        """Where this process reaches a rolled service of that colour directly, past the front door: `http://HOST:PORT`. Raises
-        OfficeOpsError when it does not run."""
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        """Where this process reaches a service directly, past the front door: `http://HOST:PORT`; a rolled one in that colour (None: the
+        one that takes requests). Raises OfficeOpsError when it does not run, UsageError when it has no known port."""
         ...
 
     def front_door(self) -> str:
@@ -234,9 +234,10 @@ class Stack(Protocol):
         its grace. Raises OfficeOpsError, with the old configuration in use, when Caddy refuses it."""
         ...
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
         """The release's migration program with other arguments: runbook.yaml has its command for `upgrade head`, whose last two are
-        replaced. With its environment, against the application's database. Raises UsageError when the runbook has none of that form."""
+        replaced. Against the application's database, with its environment and `environment`. Raises UsageError when the runbook has none
+        of that form."""
         ...
 
     def logs(

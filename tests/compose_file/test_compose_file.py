@@ -128,6 +128,7 @@ def test_prefects_server_and_database_are_on_a_network_of_their_own_and_the_work
     networks = {name: set(service.get("networks") or {"none"}) for name, service in services.items()}
     assert {name for name in networks if "prefect" in networks[name]} == PREFECT
     assert {name for name in networks if "default" in networks[name]} == APPLICATION | {"prefect-worker", "prefect-watcher"}
+    assert {name for name in networks if "prefect-ui" in networks[name]} == {"caddy", "prefect-server"}, "its database is not seen"
 
 
 def test_the_colours_of_a_service_differ_in_nothing(services: dict[str, Described]) -> None:

@@ -23,6 +23,7 @@ services:
 database: {}
 probes: {every_seconds: 86400}   # one round is enough for the watcher beside a server that tests start
 backups: {retention: {keep_last: 2, daily: 3, weekly: 2, monthly: 2}}
+remedies: {mode: never}  # a test that breaks something does not want it mended meanwhile
 """
 
 

@@ -104,8 +104,8 @@ class ComposeStack:
     def migrate(self, release: Release) -> None:
         self._one_offs.migrate(release)
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
-        return self._one_offs.migration(release, arguments)
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
+        return self._one_offs.migration(release, arguments, environment or {})
 
     def seed(self, release: Release) -> str:
         return self._one_offs.seed(release)
@@ -208,7 +208,8 @@ class ComposeStack:
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._running.instances(colour)
 
-    def endpoint(self, service: str, colour: Colour) -> str:
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        self._require(service)
         return self._rolling.endpoint(service, colour)
 
     def front_door(self) -> str:

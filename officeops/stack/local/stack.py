@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,8 +141,11 @@ class LocalStack:
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._colours.instances(colour)
 
-    def endpoint(self, service: str, colour: Colour) -> str:
-        return self._colours.endpoint(service, colour)
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        self._require(service)
+        if self._is_rolled(service):
+            return self._colours.endpoint(service, colour or self._colour())
+        return f"http://127.0.0.1:{programs.port_of(self._config, self._config.runbook.services[service])}"
 
     def front_door(self) -> str:
         (service,) = (one for one in self._config.runbook.services.values() if one.kind == "caddy")
@@ -201,12 +205,13 @@ class LocalStack:
         run(Command(argv, environment), timeout=_VALIDATE_S)  # refused: what runs goes on as it is
         files.replace(place, wanted.read_bytes())
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
         local = self._config.runbook.application.migrate
         given = local.model_copy(update={"command": releases.with_arguments(local.command if local else (), arguments)}) if local else None
         if given is None:
             raise UsageError("The runbook has no migration command (application.migrate).", state="Nothing was run.")
-        return self._one_off_command(release, "migrate", given)
+        command = self._one_off_command(release, "migrate", given)
+        return replace(command, env={**command.env, **(environment or {})})
 
     def logs(
         self,

@@ -1,0 +1,57 @@
+"""How fast rows leave: by how long the last transaction took, how far replicas are behind, and a file that says stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from officeops.errors import RefusedError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+MOST_ROWS = 10_000
+_LEAST_ROWS, _FIRST_ROWS = 1_000, 2_000
+_WANTED_S = 0.1  # of one transaction: what waits for it waits no longer
+_REST = 0.1  # of the time that a transaction took
+_LAG_BYTES = 64 << 20
+_POLL_S = 1.0
+_PATIENCE_S = 3600.0
+
+
+class Pace:
+    """rows: how many the next transaction may take. pause: while that file is there, nothing is removed."""
+
+    def __init__(self, pause: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.rows, self._pause, self._sleep = _FIRST_ROWS, pause, sleep
+        self.longest = 0.0
+
+    def took(self, seconds: float, rows: int) -> None:
+        """A transaction of so many rows took so long: rests in proportion and sizes the next one."""
+        self.longest = max(self.longest, seconds)
+        fitting = int(rows * _WANTED_S / max(seconds, 1e-4))
+        self.rows = max(_LEAST_ROWS, min(MOST_ROWS, fitting, self.rows * 2))
+        self._sleep(seconds * _REST)
+
+    def wait(self, connection: Connection[Any]) -> None:
+        """Returns when nothing speaks against going on. Raises RefusedError after an hour."""
+        waited = 0.0
+        while why := self._obstacle(connection):
+            if waited >= _PATIENCE_S:
+                raise RefusedError(
+                    f"No rows are removed: {why}.", state="What was removed is recorded.", todo="`officeops archive` goes on from there."
+                )
+            self._sleep(_POLL_S)
+            waited += _POLL_S
+
+    def _obstacle(self, connection: Connection[Any]) -> str:
+        if self._pause.exists():
+            return f"{self._pause} is there"
+        row = connection.execute(
+            "SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), 0)::bigint FROM pg_stat_replication "
+            "WHERE state IN ('streaming', 'catchup')"
+        ).fetchone()
+        behind = int(row[0]) if row else 0
+        return f"a replica is {behind:,} bytes behind" if behind > _LAG_BYTES else ""
