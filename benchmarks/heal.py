@@ -213,12 +213,12 @@ def main() -> int:
         ward = Ward(running, _quick(running.site, options.every))
         cpu, memory, seconds = cost(ward)
         found = [measure(ward, *fault, options.every) for fault in FAULTS]
-    checks = [at_most(f"{one.name}: rounds to detect", float(one.rounds), "rounds", 2.0) for one in found]
-    checks += [at_most(f"{one.name}: not {one.expected}", float(one.outcome != one.expected), "faults", 0.0) for one in found]
+    checks = [at_most(f"{one.name}: rounds to detect", float(one.rounds), 2.0, "rounds") for one in found]
+    checks += [at_most(f"{one.name}: not {one.expected}", float(one.outcome != one.expected), 0.0, "faults") for one in found]
     checks += [
-        at_most("CPU of a round, of a core at one a minute", 100 * cpu / MINUTE, "%", 3.0),
-        at_most("memory of the watcher", memory, "MB", 120.0),
-        at_most("a round on a healthy stack", seconds, "s", 2.0),
+        at_most("CPU of a round, of a core at one a minute", 100 * cpu / MINUTE, 3.0, "%"),
+        at_most("memory of the watcher", memory, 120.0, "MB"),
+        at_most("a round on a healthy stack", seconds, 2.0, "s"),
     ]
     if options.json:
         print_json(checks, {"faults": [vars(one) for one in found], "round": {"cpu_s": cpu, "rss_mb": memory, "seconds": seconds}})

@@ -139,13 +139,14 @@ class Healing:
         return self._page(patient, "nothing that the runbook knows helped")
 
     def _take(self, patient: Patient, step: Step) -> bool:
-        """Whether the probe was well afterwards."""
+        """Whether the probe was well afterwards. After a step that failed one look is enough."""
+        seconds = self.site.config.runbook.remedies.verify_seconds if step.seconds is None else step.seconds
         try:
             said = step.do()
         except OfficeOpsError as error:
             self._note(step.name, "failed", str(error))
-            said = None
-        well = self._is_well(patient, self.site.config.runbook.remedies.verify_seconds if step.seconds is None else step.seconds)
+            said, seconds = None, 0.0
+        well = self._is_well(patient, seconds)
         self._note(step.name, "well" if well else "still wrong", str(said or ""))
         return well
 

@@ -19,6 +19,7 @@ from officeops.ledger.watching import Incident
 from officeops.probes import Reading, judge
 from officeops.probes.rounds import Round
 from officeops.remedies.due import due
+from officeops.runbook.watching import Remedies
 from officeops.site import Site
 from officeops.watching import watcher as module
 from officeops.watching.watcher import Chore, Watcher
@@ -90,7 +91,9 @@ def world(new_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Ite
             "prefect_api_url": f"http://127.0.0.1:{server.server_port}/api",
         }
         settings = before.config.settings.model_copy(update=changed)
-        world = World(Site(Config(before.config.folder, settings, before.config.runbook)), channel)
+        world = World(
+            Site(Config(before.config.folder, settings, before.config.runbook.model_copy(update={"remedies": Remedies()}))), channel
+        )
         made.append(world)
         world.site = replace(world.site, clock=lambda: world.now)
 
