@@ -13,6 +13,8 @@ from deployments.channels import apply_channels
 from deployments.deploy import apply_deployments
 from deployments.place import apply_place
 from officeops.config import Config
+from officeops.site import Site
+from tasks.choices import refresh
 
 
 def plan(config: Config) -> list[str]:
@@ -22,7 +24,9 @@ def plan(config: Config) -> list[str]:
 
 def apply(config: Config, waits: Waits | None = None) -> list[str]:
     """Returns a line for each thing that was changed; nothing when all was as it should be."""
-    return _brought(config, Changes(), waits)
+    lines = _brought(config, Changes(), waits)
+    refresh(Site(config))  # what was deployed anew has lost what can be chosen now
+    return lines
 
 
 def _brought(config: Config, changes: Changes, waits: Waits | None) -> list[str]:

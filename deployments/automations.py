@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CancelFlowRun, ChangeFlowRunState, RunDeployment, SendNotification
 from prefect.events.schemas.events import ResourceSpecification
 
+from deployments.approvals import expiry
 from deployments.changes import Changes
 from officeops.config import Config
 from officeops.notify import Message, as_text, channels
@@ -77,7 +78,8 @@ class _Automations:
     def wanted(self) -> list[AutomationCore]:
         """Those that have something to do: without anybody to tell there is no message."""
         found = [
-            self._failed(), self._late(), self._pending(), self._no_backup(), self._lost(), self._pile(), self._undelivered(), self._unhealthy()
+            self._failed(), self._late(), self._pending(), self._no_backup(), self._lost(), self._pile(), self._undelivered(), self._unhealthy(),
+            self._asking(), expiry(self._config),
         ]  # fmt: skip
         return [one for one in found if one.actions]
 
@@ -200,6 +202,18 @@ class _Automations:
             "Starts the flow `heal` when the watcher reports that a service is not well.",
             trigger,
             self._run(HEAL, {"probe": "{{ event.resource.probe }}"}),
+        )
+
+    def _asking(self) -> AutomationCore:
+        message = Message(
+            "a run waits for an approval: {{ flow_run.name }}", "warning", since=_WHEN, link=_SEE_RUN,
+            error="Nothing was changed yet.", todo="Open the run, read its plan and answer its form (Resume).",
+        )  # fmt: skip
+        return self._named(
+            "a run waits for an approval",
+            "Tells people that a run asks them. The server itself tells: it is soon told, and no worker is needed for it.",
+            _reactive({f"{_RUN}.Suspended"}, self._runs("stack")),
+            self._tell(message),
         )
 
     def _named(self, name: str, description: str, trigger: EventTrigger, actions: Sequence[Any]) -> AutomationCore:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.naming import named
+from flows.options import Options
 from officeops.site import open_site
 from tasks import healing as steps
 
 
-class HealOptions(BaseModel):
+class HealOptions(Options):
     """What to see to."""
 
-    probe: str = Field(description="Name of what is wrong, such as backend.healthy; `officeops check` lists them.")
+    dry_run: bool = Field(False, description="Only say what would be done.")
+    probe: str = Field(description="Name of what is wrong, such as backend.healthy; the command officeops check lists them.")
     approved: bool = Field(
         False, description="You have looked at it: steps that ask first are taken, and the limit of attempts does not hold you up."
     )
-    dry_run: bool = Field(False, description="Only say what would be done.")
 
 
 @flow(name="heal", flow_run_name=named("heal", "probe"), description="What is wrong, mended as the runbook says.", persist_result=False)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from uuid import UUID
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.naming import named
+from flows.options import Options
 from officeops.site import open_site
 from tasks.notify import about_run, tell
 
 
-class NotifyOptions(BaseModel):
+class NotifyOptions(Options):
     """What people are told of."""
 
     run: UUID = Field(description="The run.")

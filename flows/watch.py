@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.naming import named
 from officeops.site import open_site
+from tasks import dashboard
 from tasks import watching as steps
 
 
@@ -19,5 +20,5 @@ def watch() -> None:
     """The rounds themselves are the watcher's, which needs no Prefect. Fails when there are none: so the two watch each other."""
     site = open_site()
     steps.publish_values(site)
-    steps.publish_alerts(site)
+    dashboard.publish(site)
     steps.require_watcher(site)

@@ -152,7 +152,6 @@ def report_release(site: Site, plan: Plan, outcome: Outcome, *, why: str) -> Non
     reporting.report(
         plan.kind, site.name, f"## {plan.kind}\n| | |\n|---|---|\n{rows}\n\n{back}\n", description=f"{plan.kind} to {outcome.new[:10]}"
     )
-    show_releases(site)
 
 
 def show_releases(site: Site) -> None:

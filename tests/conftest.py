@@ -26,6 +26,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Census(), "engine-census")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that share a server are sent to the same process: a pytest in which that silently stopped working is refused."""
+    lost = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid.rpartition("]")[2]]
+    if getattr(config.option, "loadgroup", False) and lost:
+        pytest.exit(f"pytest-xdist does not see the groups of {len(lost)} tests, such as {lost[0]}.", returncode=3)
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """A real Docker Engine with stand-in images; the environment names it from now on."""

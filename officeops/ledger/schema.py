@@ -68,6 +68,21 @@ releases = Table(
     Column("error", Text),
 )
 
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(80), primary_key=True),  # the run and what it was asked about: a run may be asked again when things changed
+    Column("action", String(20), nullable=False),
+    Column("run", String(40), nullable=False),
+    Column("terms", JSON, nullable=False),  # what was asked about; another plan has other terms
+    Column("asked_at", String(40), nullable=False),
+    Column("decision", String(10)),  # approve, reject; NULL: nobody answered, or not yet
+    Column("who", String(200)),  # as stated in the form
+    Column("why", Text),
+    Column("decided_at", String(40)),
+)
+
 samples = Table(
     "samples",
     metadata,

@@ -168,6 +168,18 @@ class Backups(Part):
     level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
+Action = Literal["restore", "restore_undo", "downgrade", "contract", "stamp", "deploy", "rollback", "emergency"]
+
+
+class Approvals(Part):
+    """Which runs ask people before they change anything. Runs of the command line do not: the command itself asks, or is told --yes."""
+
+    actions: tuple[Action, ...] = Field(
+        ("restore", "restore_undo", "downgrade", "contract", "stamp"), description="What waits in the Prefect UI until somebody approves it"
+    )
+    expires_hours: Amount = Field(24.0, gt=0, description="A run that nobody answered for as long is cancelled; nothing was changed")
+
+
 class Archive(Part):
     """Rows that nobody uses any more: they leave the database for Parquet files, each with the rows that belong to it."""
 
@@ -213,11 +225,12 @@ class Runbook(Part):
     releases: Releases = Field(Releases(), description="How one release takes over from another")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
+    approvals: Approvals = Field(Approvals(), description="What asks people first")
     probes: Probes = Field(Probes(), description="What is asked each minute")
     alerts: Alerts = Field(Alerts(), description="What people are told of it")
     remedies: Remedies = Field(Remedies(), description="What is done about it")
     archives: tuple[Archive, ...] = Field((), description="Which rows leave the database, when, and where to")
-    contacts: tuple[Contact, ...] = Field((), description="Who is told")
+    contacts: tuple[Contact, ...] = Field((), description="Who is told, and who may say that something is approved")
     advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 
     def rolled(self) -> tuple[str, ...]:
