@@ -18,6 +18,8 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from pydantic import SecretStr
 
 from deployments import control_plane
+from deployments.apply import apply, plan
+from officeops.config import Config
 from officeops.postgres import databases
 from officeops.process import Command, run
 from officeops.site import Site
@@ -69,15 +71,18 @@ class Plane:
         with temporary_settings(address), get_client(sync_client=True) as client:
             yield client
 
-    def apply(self, **env: str) -> list[str]:
-        """`python -m deployments apply`: what it says that it changed."""
-        return self._deployments("apply", **env)
+    def apply(self, config: Config | None = None) -> list[str]:
+        """What an apply changes, in this process. config: another one than the site's."""
+        with self.client():
+            return apply(config or self.site.config)
 
     def plan(self) -> list[str]:
-        """`python -m deployments plan`: what it says that it would change."""
-        return self._deployments("plan")
+        """What an apply would change."""
+        with self.client():
+            return plan(self.site.config)
 
-    def _deployments(self, command: str, **env: str) -> list[str]:
+    def command(self, command: str, **env: str) -> list[str]:
+        """`python -m deployments COMMAND`: what it says."""
         environment = {"OFFICEOPS_DIR": str(self.site.config.folder), **env}
         done = run(Command((sys.executable, "-m", "deployments", command), environment, cwd=PROJECT), timeout=120)
         return done.stdout.decode().splitlines()
@@ -97,7 +102,7 @@ class Plane:
         with self.client() as client:
             return client.create_flow_run_from_deployment(deployment.id, parameters={"options": options})
 
-    def ended(self, run: FlowRun, seconds: float = 90) -> FlowRun:
+    def ended(self, run: FlowRun, seconds: float = 240) -> FlowRun:
         """The run in its final state."""
         found = [run]
 
