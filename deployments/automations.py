@@ -238,16 +238,16 @@ class _Automations:
 
 def differences(known: AutomationCore, wanted: AutomationCore) -> list[str]:
     """Names of the parts that differ."""
-    one, other = (_comparable(shape.model_dump(mode="json")) for shape in (known, wanted))
+    one, other = (comparable(shape.model_dump(mode="json")) for shape in (known, wanted))
     return [field for field in ("description", "trigger", "actions") if one[field] != other[field]]
 
 
-def _comparable(shape: Any) -> Any:
+def comparable(shape: Any) -> Any:
     """Without what the server adds; sets, which come as lists in any order, sorted."""
     if isinstance(shape, dict):
-        return {key: _comparable(value) for key, value in shape.items() if key != "id"}
+        return {key: comparable(value) for key, value in shape.items() if key != "id"}
     if isinstance(shape, list):
-        parts = [_comparable(one) for one in shape]
+        parts = [comparable(one) for one in shape]
         return sorted(parts) if all(isinstance(one, str) for one in parts) else parts
     return shape
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from deployments.changes import PLANNED, Changes
 from officeops.config import Config
 from officeops.notify import Channel, apprise_url, channels
-from officeops.runbook.model import Role
+from officeops.runbook.parts import Role
 from officeops.settings import Settings
 
 # The server loads blocks by types that it knows. This one hands any Apprise URL to Apprise, whatever its name says.

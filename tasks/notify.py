@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_UI_URL
 from officeops.errors import OfficeOpsError
 from officeops.notify import Channel, Message, Text, as_text, channels, redacted
 from officeops.notify import deliver as deliver_once
-from officeops.runbook.model import Role
+from officeops.runbook.parts import Role
 from officeops.site import Site
 from tasks import reporting
 from tasks.steps import step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -38,8 +38,10 @@ def at_work(doing: str, *, wait_minutes: float) -> Iterator[Site]:
 
 def _say_when_late() -> None:
     """A run that was due while the server or the worker was away starts all the same, and says so."""
-    due = flow_run.scheduled_start_time
-    late = utc_now() - due if due else timedelta(0)
+    if flow_run.scheduled_start_time is None:
+        return
+    due = datetime.fromtimestamp(flow_run.scheduled_start_time.timestamp(), UTC)  # what it is given as reckons otherwise
+    late = utc_now() - due
     if late > _LATE:
-        minutes = late // timedelta(minutes=1)
-        get_run_logger().warning("This run was due at %s and starts %d h %02d min late.", iso(due), *divmod(minutes, 60))
+        hours, minutes = divmod(late // timedelta(minutes=1), 60)
+        get_run_logger().warning("This run was due at %s and starts %d h %02d min late.", iso(due), hours, minutes)

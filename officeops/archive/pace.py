@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 10_000
 _LEAST_ROWS, _FIRST_ROWS = 1_000, 2_000
 _WANTED_S = 0.1  # of one transaction: what waits for it waits no longer
-_REST = 0.25  # of the time that a transaction took
+_REST = 0.1  # of the time that a transaction took
 _LAG_BYTES = 64 << 20
 _POLL_S = 1.0
 _PATIENCE_S = 3600.0

@@ -2,9 +2,10 @@
 
 Each transaction takes a slice of the files, which lie in the order of units, and
 
-1. locks the listed rows that still have their fingerprint, parents first: from then on nobody can add a child to them;
+1. finds the listed rows that still have their fingerprint, and locks those that may have children: nobody can add one from then on;
 2. asks, in a statement of its own that sees what was committed until then, for children that are in no file: rows that came later;
-3. removes the units that are whole, children first, by the place of the locked rows, so that no cascade ever finds anything to do;
+3. removes the units that are whole, children first, by the place and version of the rows found, so that no cascade ever finds anything
+   to do; one that is not there any more in that version undoes the transaction, which is tried again;
 4. notes which rows stayed, and how far the files were dealt with.
 
 Units of more rows than a transaction may have are taken in several, children first; there each row counts for itself.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +95,10 @@ def _per_unit(path: Path, units: int) -> array[int]:
     return counts
 
 
+class _MovedError(Exception):
+    """A row is not where it was found: somebody changed it in between, or a trigger keeps it."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """So many rows of each file, from where it was."""
@@ -165,13 +171,24 @@ class Removal:
         meter = Meter("remove", self._manifest.rows, unit="rows", every=MOST_ROWS)
         at = self._start()
         meter.add(sum(at))
-        for one in slices([listed.counts for listed in self._listed], at, self.pace):
-            self.pace.wait(self._connection)
-            tables = [listed.take(rows) if rows else None for listed, rows in zip(self._listed, one.rows, strict=True)]
-            self._slice(one, tables, at)
-            at = [position + rows for position, rows in zip(at, one.rows, strict=True)]
-            meter.add(one.total)
+        parts = slices([listed.counts for listed in self._listed], at, self.pace)
+        with ThreadPoolExecutor(1) as helper:  # the next slice is read while this one is removed
+            coming = helper.submit(self._read, parts, at)
+            while (found := coming.result()) is not None:
+                one, at, texts = found
+                coming = helper.submit(self._read, parts, [row + rows for row, rows in zip(at, one.rows, strict=True)])
+                self.pace.wait(self._connection)
+                self._slice(one, texts, at)
+                meter.add(one.total)
         meter.finish()
+
+    def _read(self, parts: Iterator[Slice], at: list[int]) -> tuple[Slice, list[int], list[bytes]] | None:
+        """The next slice, where it begins, and its rows of each table as CSV."""
+        one = next(parts, None)
+        if one is None:
+            return None
+        listed = zip(self._listed, one.rows, at, strict=True)
+        return one, at, [files.as_csv(keys.take(rows), row) if rows else b"" for keys, rows, row in listed]
 
     def _start(self) -> list[int]:
         with self._connection.transaction():
@@ -198,9 +215,11 @@ class Removal:
         for position, table in enumerate(self._unit.tables):
             key = _in_order(table.key, table.columns)
             run(sql.create_loaded(_slice(position), table, columns=key, transactional=True).encode())
-            run(f"CREATE TEMPORARY TABLE {_held(position)} (officeops_row bigint, unit int, at tid) ON COMMIT DELETE ROWS".encode())
+            run(
+                f"CREATE TEMPORARY TABLE {_held(position)} (officeops_row bigint, unit int, at tid, version xid) ON COMMIT DELETE ROWS".encode()
+            )
 
-    def _slice(self, one: Slice, tables: Sequence[pa.Table | None], at: Sequence[int]) -> None:
+    def _slice(self, one: Slice, texts: Sequence[bytes], at: Sequence[int]) -> None:
         """One slice, tried again while somebody holds what it needs; in the end without the rows that are held."""
         import psycopg
 
@@ -208,15 +227,20 @@ class Removal:
             began = time.monotonic()
             try:
                 with self._connection.transaction():
-                    self._transact(one, tables, at, skip="" if left else " SKIP LOCKED")
+                    self._transact(one, texts, at, skip="" if left else " SKIP LOCKED")
                 self.pace.took(time.monotonic() - began, one.total)
                 return
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
                 if not left:
                     raise
-                time.sleep(_BACK_OFF_S * (_TRIES - left))
+            except _MovedError:
+                if not left:
+                    raise OfficeOpsError(
+                        "Rows cannot be removed: they change all the time, or a trigger keeps them.", state="Nothing is half done."
+                    ) from None
+            time.sleep(_BACK_OFF_S * (_TRIES - left))
 
-    def _transact(self, one: Slice, tables: Sequence[pa.Table | None], at: Sequence[int], *, skip: str) -> None:
+    def _transact(self, one: Slice, texts: Sequence[bytes], at: Sequence[int], *, skip: str) -> None:
         run = self._connection.execute
         if states.locked(self._connection, self._manifest.id) != list(at):
             raise OfficeOpsError(f"Another process works on the batch {self._manifest.id}.", state="Nothing is half done.")
@@ -230,36 +254,37 @@ class Removal:
             )
         taken = [position for position, rows in enumerate(one.rows) if rows]
         for position in taken:
-            self._load(position, tables[position], at[position])
+            self._load(position, texts[position])
         run("SET LOCAL enable_hashjoin = off")
-        for position in taken:
-            run(self._lock(position, skip).encode())
+        missed = [position for position in taken if run(self._find(position, skip).encode()).rowcount < one.rows[position]]
         run("SET LOCAL enable_hashjoin = on")
-        self._find_broken(taken)
+        self._find_broken(taken, missed)
         run("SET LOCAL enable_hashjoin = off")
         for position in reversed(taken):
             self._remove(position)
         states.advance(self._connection, self._manifest.id, [row + rows for row, rows in zip(at, one.rows, strict=True)])
 
-    def _load(self, position: int, rows: pa.Table | None, first: int) -> None:
+    def _load(self, position: int, text: bytes) -> None:
         table = self._unit.tables[position]
         with (
             self._connection.cursor() as cursor,
             cursor.copy(sql.load(_slice(position), _in_order(table.key, table.columns)).encode()) as copy,
         ):
-            copy.write(files.as_csv(rows, first))
+            copy.write(text)
 
-    def _lock(self, position: int, skip: str) -> str:
+    def _find(self, position: int, skip: str) -> str:
+        """Into the table of found rows. A leaf is only locked when others hold some of its rows and those are to be left out."""
         table = self._unit.tables[position]
+        lock = f" FOR UPDATE OF t{skip}" if skip or self._unit.has_children(position) else ""
         return (
-            f"WITH held AS MATERIALIZED (SELECT s.officeops_row, s.{UNIT}, t.ctid FROM {_slice(position)} AS s JOIN {table.sql} AS t"
-            f" ON {sql.same('t', table.key, 's', table.key)} WHERE {sql.fingerprint(table.columns, 't')} = s.{FINGERPRINT}"
-            f" ORDER BY s.officeops_row FOR UPDATE OF t{skip}) INSERT INTO {_held(position)} SELECT * FROM held"
+            f"WITH found AS MATERIALIZED (SELECT s.officeops_row, s.{UNIT}, t.ctid, t.xmin FROM {_slice(position)} AS s JOIN {table.sql} AS t"
+            f" ON {sql.same('t', table.key, 's', table.key)} WHERE {sql.fingerprint(table.columns, 't')} = s.{FINGERPRINT}{lock})"
+            f" INSERT INTO {_held(position)} SELECT * FROM found"
         )
 
-    def _find_broken(self, taken: Sequence[int]) -> None:
+    def _find_broken(self, taken: Sequence[int], missed: Sequence[int]) -> None:
         """Units that do not go: rows of theirs are not what they were, or there are rows of which no file knows."""
-        for position in taken:
+        for position in missed:
             self._connection.execute(
                 f"INSERT INTO officeops_broken SELECT DISTINCT s.{UNIT} FROM {_slice(position)} AS s"
                 f" WHERE NOT EXISTS (SELECT FROM {_held(position)} AS h WHERE h.officeops_row = s.officeops_row)".encode()
@@ -296,12 +321,9 @@ class Removal:
         run = self._connection.execute
         run(f"DELETE FROM {held} AS h WHERE h.unit IN (SELECT unit FROM officeops_broken)".encode())
         expected = run(f"SELECT count(*) FROM {held}".encode()).fetchone()
-        gone = run(f"DELETE FROM {table.sql} WHERE ctid = ANY (ARRAY(SELECT at FROM {held}))".encode()).rowcount
+        gone = run(f"DELETE FROM {table.sql} AS t USING {held} AS h WHERE t.ctid = h.at AND t.xmin = h.version".encode()).rowcount
         if expected is None or gone != expected[0]:
-            raise OfficeOpsError(
-                f"{table.label}: {gone} rows were removed where {expected} were to be; a trigger may forbid it.",
-                state="The rows of this step stay.",
-            )
+            raise _MovedError
         sql.execute(
             self._connection,
             f"INSERT INTO officeops.archive_absent (batch, position, first_row, last_row, why)"

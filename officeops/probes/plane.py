@@ -44,9 +44,11 @@ def ask_prefect(site: Site) -> Iterator[Reading]:
 
 
 class Server:
-    """The server's API. It may want to be sure that an order comes from who it says it comes from (CSRF)."""
+    """The server's API. It may want to be sure that an order comes from who it says it comes from (CSRF).
+    timeout: seconds for each answer."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, timeout: float = _ANSWER_S) -> None:
+        self._timeout = timeout
         url = urlsplit(api(site))
         self._place, self._path = Place(f"{url.scheme}://{url.netloc}", url.netloc), url.path
         auth = base64.b64encode(site.config.settings.prefect_auth_string.get_secret_value().encode()).decode()
@@ -65,7 +67,7 @@ class Server:
             return self._ask("POST", path, body)
 
     def _ask(self, method: str, path: str, body: object) -> Any:
-        answer = self._place.ask(self._path + path, _ANSWER_S, method=method, body=body, headers=self._headers)
+        answer = self._place.ask(self._path + path, self._timeout, method=method, body=body, headers=self._headers)
         if answer.status == 403:
             raise ForbiddenError(f"{path} answered 403: {answer.text[:200]}")
         if answer.status >= 400:

@@ -26,7 +26,7 @@ def due(site: Site, alerts: Sequence[Alert]) -> list[str]:
     for alert in firing:
         patient = Patient(site, alert.name, alert.measure, alert.text)
         remedy = next((one for one in known if one.fits(patient)), None)
-        if remedy is None or mode_of(site, remedy) == "off" or alert.subject in found:
+        if remedy is None or mode_of(site, remedy) == "never" or alert.subject in found:
             continue
         stand = standing_of(site, alert.subject, remedy)
         if not stand.goes_on and stand.again_at is None and not _called(site, alert):

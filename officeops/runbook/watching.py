@@ -101,7 +101,9 @@ class Alerts(Part):
 class RemedyChange(Part):
     """What differs from a remedy's defaults."""
 
-    mode: Literal["auto", "ask", "off"] = Field("auto", description="auto: by itself; ask: after a person has approved; off: never")
+    mode: Literal["auto", "ask", "never"] = Field(
+        "auto", description="auto: by itself; ask: after a person has approved; never: people only"
+    )
     attempts: Count | None = Field(
         None, ge=1, description="Tries for one target in the window before a person is called; default: that of all"
     )
@@ -110,7 +112,7 @@ class RemedyChange(Part):
 class Remedies(Part):
     """The chapter on common problems: what is done by itself."""
 
-    mode: Literal["auto", "ask", "off"] = Field("auto", description="For all that are not named below")
+    mode: Literal["auto", "ask", "never"] = Field("auto", description="For all that are not named below")
     attempts: Count = Field(3, ge=1, description="Tries for one target in the window; then the circuit opens and a person is called")
     window_minutes: Amount = Field(15, gt=0, description="The window of the attempts")
     verify_seconds: Amount = Field(30, gt=0, description="How long the probe that raised it may take to be well after a step")

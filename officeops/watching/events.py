@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from officeops.site import Site
 
 UNHEALTHY = "officeops.service.unhealthy"  # deployments/automations.py starts the flow `heal` on it
-_BATCH, _MOST = 50, 10_000
+_BATCH, _MOST, _ANSWER_S = 50, 10_000, 10.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Queue:
     def deliver(self, site: Site) -> int:
         """Sends what waits. Returns how many are left because the server did not take them."""
         waiting = self._waiting()
-        server = Server(site)
+        server = Server(site, timeout=_ANSWER_S)
         while waiting:
             try:
                 server.post("/events", [json.loads(line) for line in waiting[:_BATCH]])

@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import LogFilter
 from prefect.states import Scheduled
 
 from deployments import control_plane
+from deployments.automations import comparable
 from deployments.control_plane import POSTGRES, SERVER, WORKER
 from officeops.process import Command, started
 from officeops.stack.local.programs import caddy
@@ -43,7 +44,7 @@ def kill(plane: Plane, name: str) -> None:
 def test_server_worker_and_database_are_killed_and_no_run_is_lost_and_a_late_one_says_so(plane: Plane) -> None:
     with plane.client() as client:
         nightly = plane.deployment("nightly-backup")
-        before = {one.name: one.trigger.model_dump(mode="json") for one in client.read_automations()}
+        before = {one.name: comparable(one.trigger.model_dump(mode="json")) for one in client.read_automations()}
         supervisor(plane).stop(WORKER)
         missed = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(minutes=75))
         run = client.create_flow_run_from_deployment(nightly.id, state=missed)
@@ -57,7 +58,7 @@ def test_server_worker_and_database_are_killed_and_no_run_is_lost_and_a_late_one
     assert ended.state_name == "Completed", ended.state
     with plane.client() as client:
         said = [line.message for line in client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": [run.id]}}))]
-        assert {one.name: one.trigger.model_dump(mode="json") for one in client.read_automations()} == before
+        assert {one.name: comparable(one.trigger.model_dump(mode="json")) for one in client.read_automations()} == before
     assert any("starts 1 h 1" in line and "late" in line for line in said), said
     assert plane.plan() == ["Nothing to change."]
 

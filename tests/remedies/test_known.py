@@ -100,10 +100,10 @@ def test_a_file_that_cannot_be_used_is_named(site: Site, text: str | None, said:
 
 
 def test_the_runbook_says_what_is_done_by_itself(site: Site) -> None:
-    changes = {"restart": RemedyChange(mode="ask"), "disk": RemedyChange(mode="off"), "migration": RemedyChange(mode="auto")}
+    changes = {"restart": RemedyChange(mode="ask"), "disk": RemedyChange(mode="never"), "migration": RemedyChange(mode="auto")}
     changed = with_remedies(site, changes=changes)
     modes = {one.name: mode_of(changed, one) for one in remedies(changed.config)}
-    assert (modes["restart"], modes["disk"], modes["migration"], modes["application"]) == ("ask", "off", "auto", "auto")
+    assert (modes["restart"], modes["disk"], modes["migration"], modes["application"]) == ("ask", "never", "auto", "auto")
     assert {one.name: mode_of(site, one) for one in remedies(site.config)}["migration"] == "ask"
     with pytest.raises(UsageError, match="nonsense"):
         remedies(with_remedies(site, changes={"nonsense": RemedyChange()}).config)

@@ -124,7 +124,7 @@ OWN = "release, venv, sha, caddy, python"
         # unknown keys
         (changed(3, "title: Office", "tittle: Office"), (4, "tittle", "an unknown key", "perhaps title")),
         (changed(3, "title: Office", "wholly: different"),
-         (4, "wholly", "an unknown key", "one of application, backups, contacts, database, services, stack, title, version, volumes")),
+         (4, "wholly", "an unknown key", "one of application, archives, backups, contacts, database, services, stack, title, version, volumes")),
         (changed(12, "    dependson: [postgres]"), (12, "services.backend.dependson", "an unknown key", "perhaps depends_on")),
         (changed(13, "    health: {path: /, timout: 3}"), (13, "services.backend.health.timout", "an unknown key", "perhaps timeout")),
         (changed(16, "      command: [a]", "      shell: true"), (17, "services.backend.local.shell", "an unknown key", "one of command, directory, environment")),
