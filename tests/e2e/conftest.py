@@ -85,8 +85,8 @@ def office() -> Iterator[Office]:
             git(site.config.settings.officeops_app, "commit", "--quiet", "--message=For robots")
             second = build(site, "HEAD")
             roll_out(site, second, why="for robots")
-            created = control_plane.up(site.config)
-            yield Office(Plane(site, channel, created), first.sha, second.sha)
+            started = control_plane.up(site.config)
+            yield Office(Plane(site, channel, started.changes, started.parts), first.sha, second.sha)
         finally:
             control_plane.down(site.config)
             site.stack.down()
