@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.approvals import expiry
+from officeops.host import host_name
 from officeops.lock import lock_holder
 from tests.support.control_plane import Plane, run_sql
 from tests.support.ports import eventually
@@ -93,8 +94,8 @@ def test_a_restore_waits_for_an_answer_holding_nothing_and_once_approved_is_done
     assert rows(postgres) == 10
     eventually(lambda: lock_holder(plane.site.home, plane.site.name) is None, 20, "the lock's release")
     with plane.client() as client:
-        limit = client.read_work_pool(f"officeops-{plane.site.name}")
-        assert limit.concurrency_limit == 1
+        limits = {one.name: one.concurrency_limit for one in client.read_work_queues(work_pool_name=f"officeops-{plane.site.name}")}
+    assert limits[host_name(plane.site.config.settings)] == 1
     # The worker's only slot is free: another run takes place meanwhile.
     assert plane.ended(plane.start("restore", backup=backup, dry_run=True), 150).state_name == "Completed"
 

@@ -19,7 +19,7 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def eventually(holds: Callable[[], object], seconds: float = 20.0, what: str = "it") -> None:
+def eventually(holds: Callable[[], object], seconds: float = 60.0, what: str = "it") -> None:
     """Waits until `holds()` is true. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
