@@ -73,7 +73,11 @@ def read(folder: Path, text: str) -> Runbook:
     return runbook
 
 
-PORTS = "one of HTTP_PORT, POSTGRES_PORT, REDIS_PORT, OLLAMA_PORT, BACKEND_PORT, FRONTEND_PORT"
+KEYS = (
+    "one of advice, alerts, application, approvals, archives, backups, contacts, database, probes, releases, remedies, services, stack, "
+    "title, version, volumes"
+)
+PORTS = "one of HTTP_PORT, POSTGRES_PORT, REDIS_PORT, OLLAMA_PORT, BACKEND_PORT, BACKEND_GREEN_PORT, FRONTEND_PORT, FRONTEND_GREEN_PORT"
 TEXT = "text; in quotes where YAML sees something else"
 NAME = "a name: small letters, digits, _ and -, a letter first, at most 63"
 OWN = "release, venv, sha, caddy, python"
@@ -124,7 +128,7 @@ OWN = "release, venv, sha, caddy, python"
         # unknown keys
         (changed(3, "title: Office", "tittle: Office"), (4, "tittle", "an unknown key", "perhaps title")),
         (changed(3, "title: Office", "wholly: different"),
-         (4, "wholly", "an unknown key", "one of application, archives, backups, contacts, database, services, stack, title, version, volumes")),
+         (4, "wholly", "an unknown key", KEYS)),
         (changed(12, "    dependson: [postgres]"), (12, "services.backend.dependson", "an unknown key", "perhaps depends_on")),
         (changed(13, "    health: {path: /, timout: 3}"), (13, "services.backend.health.timout", "an unknown key", "perhaps timeout")),
         (changed(16, "      command: [a]", "      shell: true"), (17, "services.backend.local.shell", "an unknown key", "one of command, directory, environment")),
