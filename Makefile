@@ -30,6 +30,9 @@ down: setup ## Stop everything; data is kept
 test: setup ## Everything that the tests need, then pytest
 	$(V)/pytest -n 2 --dist loadgroup $(TESTS)
 
+screenshots: setup ## Take the pictures of docs/images anew, in a real browser
+	OFFICEOPS_REQUIRE_BROWSER=1 OFFICEOPS_PICTURES=docs/images $(V)/pytest -q tests/e2e
+
 lint: setup ## ruff, mypy --strict on officeops, the import contract
 	$(V)/ruff check .
 	$(V)/ruff format --check .
@@ -51,4 +54,4 @@ lock: setup ## Renew the lock files within the ranges of pyproject.toml (UPGRADE
 	$(COMPILE) $(UPGRADE) --extra embedded --extra dev -o requirements.lock
 	$(COMPILE) --constraint requirements.lock --no-annotate -o deployments/requirements.lock # the worker's: a part of the first
 
-.PHONY: help setup demo up down test lint shell-db ui bench lock
+.PHONY: help setup demo up down test screenshots lint shell-db ui bench lock

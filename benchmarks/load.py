@@ -18,15 +18,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import httpx
 
 from benchmarks.record import Record
 from benchmarks.strict_http import Answer, BrokenError, Http1, Http2, Question
 from officeops.process import Child, Command, started
-from officeops.site import Site
+
+if TYPE_CHECKING:
+    from officeops.site import Site
 
 PROJECT = Path(__file__).resolve().parent.parent
 SLOW_POST_S = 3.0
@@ -61,6 +62,8 @@ class Plan:
 
 def log_in(site: Site) -> str:
     """A login of the demonstration's user, whose data must be there."""
+    import httpx  # here: the process of the load does without
+
     settings = site.config.settings
     given = {"name": "demo", "password": settings.demo_password.get_secret_value()}
     answer = httpx.post(f"http://127.0.0.1:{settings.http_port}/api/v1/auth/login", json=given, timeout=30)
@@ -72,7 +75,7 @@ class Load:
 
     def __init__(self, child: Child) -> None:
         self._child = child
-        self._record = b""
+        self._begun, self._record = threading.Event(), b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -89,12 +92,18 @@ class Load:
         assert isinstance(record, Record)
         return record
 
+    def await_begin(self) -> None:
+        """Returns when its clients have begun."""
+        self._begun.wait()
+
     def _tell(self, what: dict[str, object]) -> None:
         with suppress(BrokenPipeError):  # it died: `end` says of what
             self._child.stdin.write(json.dumps(what).encode() + b"\n")
             self._child.stdin.flush()
 
     def _read(self) -> None:
+        self._child.stdout.readline()
+        self._begun.set()
         self._record = self._child.stdout.read()
 
 
@@ -105,6 +114,7 @@ def running_load(plan: Plan) -> Iterator[Load]:
     with started(command, timeout=_LOAD_S, stdin=subprocess.PIPE) as child:
         load = Load(child)
         load._tell(asdict(plan))
+        load.await_begin()
         yield load
 
 
@@ -224,6 +234,7 @@ async def _serve() -> Record:
     given = json.loads(await reader.readline())
     running = _Running(replace(Plan(**given), clients=tuple(Clients(**one) for one in given["clients"])))
     running.begin()
+    print("begun", flush=True)
     while "end" not in (told := json.loads(await reader.readline() or b'{"end": true}')):
         running.stream(told["stream"])
     await running.end()

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 KINDS = ("get", "post", "one-shot", "http2", "slow post", "stream")
 SHORT = ("get", "post", "one-shot", "http2")  # answered at once, so that their latency says something
-_WORDS_KEPT = 20
+_WORDS_KEPT, _EACH_KEPT = 20, 3
 _UNKNOWN = 0  # as a release
 
 Interval = tuple[float, float]
@@ -43,7 +43,8 @@ class Latency:
 
 @dataclass
 class Record:
-    """Every request of a load. failures: what happened and how often. first_failures: (time, kind, what happened)."""
+    """Every request of a load. failures: what happened and how often. first_failures: (time, kind, what happened), the first
+    three of each."""
 
     starts: array[float] = field(default_factory=lambda: array("d"))
     seconds: array[float] = field(default_factory=lambda: array("f"))
@@ -65,7 +66,7 @@ class Record:
         self._add(kind, start, seconds, good=0, release=_UNKNOWN)
         words = why if why in self.failures or len(self.failures) < _WORDS_KEPT else "others"
         self.failures[words] += 1
-        if len(self.first_failures) < _WORDS_KEPT:
+        if self.failures[words] <= _EACH_KEPT:
             self.first_failures.append((start, kind, why))
 
     def _add(self, kind: str, start: float, seconds: float, *, good: int, release: int) -> None:

@@ -1,4 +1,4 @@
-"""python -m deployments apply"""
+"""python -m deployments plan | apply"""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import argparse
 import os
 import sys
 
-from deployments.control_plane import client_environment
+from deployments.control_plane import NOTHING, client_environment
 from officeops.config import load
 from officeops.errors import OfficeOpsError
 
+_HELP = "plan: say what apply would change on the Prefect server. apply: change it, saying what."
+
 
 def main() -> int:
-    """Prints a line for each thing that was changed."""
+    """Prints a line for each thing that is, or would be, changed."""
     parser = argparse.ArgumentParser(prog="python -m deployments", description="The control plane as code.")
-    parser.add_argument("command", choices=["apply"])
-    parser.parse_args()
+    parser.add_argument("command", choices=["plan", "apply"], help=_HELP)
+    command = parser.parse_args().command
     try:
         config = load()
         os.environ.update(client_environment(config))
-        from deployments.apply import apply
+        from deployments.apply import apply, plan
 
-        changes = apply(config)
+        changes = plan(config) if command == "plan" else apply(config)
     except OfficeOpsError as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    print("\n".join(changes) or "Nothing to change.")
+    print("\n".join(changes) or NOTHING)
     return 0
 
 

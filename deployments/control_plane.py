@@ -8,27 +8,62 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import httpx
 
 from officeops.config import Config
+from officeops.host import host_name
 from officeops.settings import Settings
+from officeops.stack.values import front_url, site_url
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-POSTGRES, SERVER, WORKER = "prefect-postgres", "prefect-server", "prefect-worker"
+POSTGRES, SERVER, WORKER, WATCHER = "prefect-postgres", "prefect-server", "prefect-worker", "prefect-watcher"
 PROJECT = Path(__file__).resolve().parent.parent  # prefect.yaml, flows and tasks: this program's own folder, not the application's
-READY_S = 90.0
+READY_S = 180.0
+NOTHING = "Nothing to change."
+BASE = "/prefect"  # where the server's pages are, behind the front door and on its own port alike
+# How any server of ours is set; docker-compose.yml says the same.
+SERVER_SETTINGS = {
+    "PREFECT_SERVER_UI_SERVE_BASE": BASE,
+    "PREFECT_SERVER_API_BASE_PATH": f"{BASE}/api",
+    "PREFECT_SERVER_UI_API_URL": f"{BASE}/api",  # relative: the same pages answer on the server's own port and behind the front door
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+    # On disk: in memory a restart of the server would leak the slots that are held.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(90 * 24 * 3600),
+}
+# A run that gives no sign of life for minutes is marked Crashed: see automations.py. 30 s is the least that Prefect allows.
+HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+
+
+@dataclass
+class Started:
+    """changes: what was changed on the server. parts: how long each part of the start took, in seconds."""
+
+    changes: list[str] = field(default_factory=list)
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Measures the block."""
+        began = time.monotonic()
+        yield
+        self.parts[name] = time.monotonic() - began
 
 
 class _Way(Protocol):
     """A way to run the control plane."""
 
-    def up(self, config: Config) -> list[str]: ...
+    def up(self, config: Config) -> Started: ...
 
     def down(self, config: Config) -> None: ...
 
@@ -40,17 +75,28 @@ def api_url(settings: Settings) -> str:
 
 def own_api_url(settings: Settings) -> str:
     """Where this host's own server answers."""
-    return f"{ui_url(settings)}/api"
+    return f"http://127.0.0.1:{settings.prefect_port}{BASE}/api"
 
 
 def ui_url(settings: Settings) -> str:
-    """Where people reach it."""
-    return f"http://127.0.0.1:{settings.prefect_port}"
+    """Where people reach its pages, and where links in messages lead: by the site's own address where there is one, else on this host."""
+    named = site_url(settings)
+    return f"{named}{BASE}" if named else f"http://127.0.0.1:{settings.prefect_port}{BASE}"
+
+
+def front_door_url(settings: Settings) -> str:
+    """The same pages through the front door, by TLS."""
+    return f"{front_url(settings)}{BASE}"
 
 
 def pool_name(stack: str) -> str:
     """The work pool of a stack."""
     return f"officeops-{stack}"
+
+
+def notices_queue(settings: Settings) -> str:
+    """The queue of this host's messages."""
+    return f"{host_name(settings)}.notices"
 
 
 def prefect_home(config: Config) -> Path:
@@ -84,8 +130,14 @@ def client_environment(config: Config, *, offline: bool = False) -> dict[str, st
     return {**common, "PREFECT_API_URL": api_url(settings), "PREFECT_API_AUTH_STRING": settings.prefect_auth_string.get_secret_value()}
 
 
-def up(config: Config) -> list[str]:
-    """Server and worker run, and what the project's files say is deployed. Returns what was changed on the server."""
+def said_changes(output: bytes | str) -> list[str]:
+    """The lines that `python -m deployments apply` printed, without the one that says that there was nothing to do."""
+    text = output if isinstance(output, str) else output.decode()
+    return [line for line in text.splitlines() if line and line != NOTHING]
+
+
+def up(config: Config) -> Started:
+    """Server and worker run, and what the project's files say is deployed."""
     return _way(config).up(config)
 
 

@@ -8,23 +8,31 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from deployments.control_plane import (
+    HEARTBEAT,
     POSTGRES,
     PROJECT,
     READY_S,
     SERVER,
+    SERVER_SETTINGS,
+    WATCHER,
     WORKER,
+    Started,
     client_environment,
     is_ready,
+    notices_queue,
     own_api_url,
     pool_name,
     prefect_home,
+    said_changes,
     ui_url,
     wait_until,
 )
 from officeops.config import Config
 from officeops.errors import OfficeOpsError
+from officeops.host import host_name
 from officeops.process import Command, run
 from officeops.progress import Meter
+from officeops.settings import Settings
 from officeops.stack.local import ports
 from officeops.stack.local.postgres import PostgresServer, answers
 from officeops.stack.local.supervisor import Program, Supervisor
@@ -33,28 +41,33 @@ from officeops.stack.port import DatabaseAddress
 _DATABASE = _ROLE = "prefect"
 
 
-def up(config: Config) -> list[str]:
-    """Server and worker run, and what the project's files say is deployed. Returns what was changed on the server."""
-    supervisor = _supervisor(config)
+def up(config: Config) -> Started:
+    """Server and worker run, and what the project's files say is deployed."""
+    supervisor, started = _supervisor(config), Started()
     meter = Meter("prefect", 4, unit="parts")
-    _database(config).initialise()
-    supervisor.apply(_programs(config))
-    _start_database(config, supervisor)
+    with started.part("database"):
+        _database(config).initialise()
+        supervisor.apply(_programs(config))
+        _start_database(config, supervisor)
     meter.add()
-    _start_server(config, supervisor)
+    with started.part("server"):
+        _start_server(config, supervisor)
     meter.add()
-    changed = _apply(config)
+    with started.part("deployments"):
+        started.changes = _apply(config)
     meter.add()
-    supervisor.start(WORKER)
+    with started.part("worker"):
+        supervisor.start(WORKER)
+        supervisor.start(WATCHER)
     meter.finish()
-    return changed
+    return started
 
 
 def down(config: Config) -> None:
     """Nothing of it runs any more."""
     supervisor = _supervisor(config)
     if supervisor.running:
-        for name in (WORKER, SERVER, POSTGRES):
+        for name in (WATCHER, WORKER, SERVER, POSTGRES):
             supervisor.stop(name)
     supervisor.shutdown()
 
@@ -63,7 +76,7 @@ def _apply(config: Config) -> list[str]:
     """In a process of its own: Prefect reads its settings when it is imported, and this process may have done so already."""
     environment: dict[str, str | SecretStr] = {**client_environment(config), "PREFECT_API_URL": own_api_url(config.settings)}
     done = run(Command((sys.executable, "-m", "deployments", "apply"), environment, cwd=PROJECT), timeout=300)
-    return [line for line in done.stdout.decode().splitlines() if line]
+    return said_changes(done.stdout)
 
 
 def _start_database(config: Config, supervisor: Supervisor) -> None:
@@ -115,10 +128,24 @@ def _programs(config: Config) -> list[Program]:
     home.mkdir(parents=True, exist_ok=True)
     prefect = str(Path(sys.prefix) / "bin" / "prefect")
     client: dict[str, str | SecretStr] = {**client_environment(config), "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO", "TZ": settings.tz}
-    client["PREFECT_API_URL"] = own_api_url(settings)
-    client["PREFECT_API_AUTH_STRING"] = settings.prefect_auth_string
-    server: dict[str, str | SecretStr] = {
-        **{key: value for key, value in client.items() if key not in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")},
+    client |= {"PREFECT_API_URL": own_api_url(settings), "PREFECT_API_AUTH_STRING": settings.prefect_auth_string}
+    shared = {key: value for key, value in client.items() if key not in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
+    serve = (prefect, "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port))
+    queues = ("--work-queue", host_name(settings), "--work-queue", notices_queue(settings))
+    named = f"{config.runbook.stack} on {host_name(settings)}"
+    work = (prefect, "worker", "start", "--pool", pool_name(config.runbook.stack), *queues, "--type", "process", "--name", named)
+    watch = (sys.executable, "-m", "officeops_cli.main", "watch")  # no Prefect in it: it watches while there is none
+    worker = {**client, "PREFECT_UI_URL": ui_url(settings), **HEARTBEAT}
+    return [
+        _database(config).program(),
+        Program(SERVER, serve, home, {**shared, **_server_environment(settings)}, stop_wait=15),
+        Program(WORKER, work, PROJECT, worker, stop_wait=45),
+        Program(WATCHER, watch, PROJECT, {"OFFICEOPS_DIR": str(config.folder), "TZ": settings.tz}, stop_wait=15),
+    ]
+
+
+def _server_environment(settings: Settings) -> dict[str, str | SecretStr]:
+    return {
         # In parts, which Prefect puts together itself: a password may have any character.
         "PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg",
         "PREFECT_SERVER_DATABASE_HOST": "127.0.0.1",
@@ -127,27 +154,6 @@ def _programs(config: Config) -> list[Program]:
         "PREFECT_SERVER_DATABASE_PASSWORD": settings.prefect_postgres_password,
         "PREFECT_SERVER_DATABASE_NAME": _DATABASE,
         "PREFECT_SERVER_API_AUTH_STRING": settings.prefect_auth_string,
-        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_SERVER_UI_API_URL": own_api_url(settings),
         "PREFECT_UI_URL": ui_url(settings),
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        **SERVER_SETTINGS,
     }
-    serve = (prefect, "server", "start", "--host", "127.0.0.1", "--port", str(settings.prefect_port))
-    work = (
-        prefect,
-        "worker",
-        "start",
-        "--pool",
-        pool_name(config.runbook.stack),
-        "--type",
-        "process",
-        "--name",
-        f"{config.runbook.stack} on this host",
-    )
-    return [
-        _database(config).program(),
-        Program(SERVER, serve, home, server, stop_wait=15),
-        Program(WORKER, work, PROJECT, {**client, "PREFECT_UI_URL": ui_url(settings)}, stop_wait=45),
-    ]

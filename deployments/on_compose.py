@@ -15,9 +15,23 @@ from typing import Any
 from pydantic import SecretStr
 
 from deployments import worker_files
-from deployments.control_plane import POSTGRES, PROJECT, READY_S, SERVER, WORKER, is_ready, prefect_home, wait_until
+from deployments.control_plane import (
+    POSTGRES,
+    PROJECT,
+    READY_S,
+    SERVER,
+    WATCHER,
+    WORKER,
+    Started,
+    is_ready,
+    prefect_home,
+    said_changes,
+    ui_url,
+    wait_until,
+)
 from officeops.config import Config
 from officeops.errors import OfficeOpsError, UsageError
+from officeops.host import host_name
 from officeops.progress import Meter
 from officeops.settings import Settings
 from officeops.stack.compose import commands, engine
@@ -26,30 +40,36 @@ from officeops.stack.local import ports
 from officeops.stack.values import setting_values
 
 _BOOTSTRAP = "prefect-bootstrap"
-_SERVICES = (WORKER, _BOOTSTRAP, SERVER, POSTGRES, "prefect-volumes")
+_SERVICES = (WATCHER, WORKER, _BOOTSTRAP, SERVER, POSTGRES, "prefect-volumes")
 _BUILD_S, _UP_S, _APPLY_S = 1800.0, 3600.0, 300
 _GRACE_S = 60
 _LAST_WORDS = 20
 
 
-def up(config: Config) -> list[str]:
-    """Server and worker run, and what the project's files say is deployed. Returns what was changed on the server."""
-    docker = Engine()
+def up(config: Config) -> Started:
+    """Server and worker run, and what the project's files say is deployed."""
+    docker, started = Engine(), Started()
     project = _project(config, docker)
     meter = Meter("prefect", 5, unit="parts")
-    _make_folders(config)
-    _build(docker, project, config.settings)
+    with started.part("image"):
+        _make_folders(config)
+        _build(docker, project, config.settings)
     meter.add()
-    _start_database(docker, project, config.settings)
+    with started.part("database"):
+        _start_database(docker, project, config.settings)
     meter.add()
-    _start_server(docker, project, config.settings)
+    with started.part("server"):
+        _start_server(docker, project, config.settings)
     meter.add()
-    changed = _apply(docker, project)
+    with started.part("deployments"):
+        started.changes = _apply(docker, project)
     meter.add()
-    docker.run(project.command(*_up(WORKER)), timeout=_UP_S)
+    with started.part("worker"):
+        docker.run(project.command(*_up(WORKER)), timeout=_UP_S)
+        docker.run(project.command(*_up(WATCHER)), timeout=_UP_S)
     meter.finish()
     _forget_older_images(docker, project, config.settings)
-    return changed
+    return started
 
 
 def down(config: Config) -> None:
@@ -82,6 +102,8 @@ def _project(config: Config, docker: Engine) -> commands.Project:
         "DOCKER_SOCKET": str(socket),
         "DOCKER_GID": str(socket.stat().st_gid),
         "WORKER_TAG": image_tag(settings),
+        "OFFICEOPS_HOST": host_name(settings),  # in a container the host's name is the container's
+        "PREFECT_UI_URL": ui_url(settings),
     }
     # The application's folder and file of overrides, as the stack has them: all containers of a project come from one place.
     beside = PROJECT / "docker-compose.override.yml"
@@ -145,7 +167,7 @@ def _apply(docker: Engine, project: commands.Project) -> list[str]:
         said = docker.api.logs(found["Id"], stdout=True, stderr=False).decode()
     if status:
         raise _unwell(docker, project, _BOOTSTRAP, f"failed with status {status}")
-    return [line for line in said.splitlines() if line]
+    return said_changes(said)
 
 
 def _up(service: str, *, anew: bool = False) -> list[str]:

@@ -12,9 +12,9 @@ from officeops.config import Config
 from officeops.settings import Settings
 from officeops.settings.values import target_path
 
-_SERVICES = ("prefect-worker", "prefect-bootstrap")
+_SERVICES = ("prefect-worker", "prefect-watcher", "prefect-bootstrap")
 # What docker-compose.yml gives the worker itself.
-_GIVEN = ("tz", "officeops_stack", "officeops_home", "officeops_app", "prefect_api_url")
+_GIVEN = ("tz", "officeops_stack", "officeops_home", "officeops_app", "prefect_api_url", "officeops_host")
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.backup import back_up_database
 from flows.naming import named
+from flows.options import Options, waiting
 from flows.restore import drill_database
 from officeops.archive.batch import Batch
 from officeops.archive.plan import ArchivePlan
@@ -20,26 +21,27 @@ from officeops.errors import OfficeOpsError
 from officeops.runbook.model import Archive
 from officeops.site import Site
 from tasks import archives as steps
+from tasks.account import accounted
 from tasks.restores import find_backup
 from tasks.site import at_work
 
 
-class ArchiveOptions(BaseModel):
+class ArchiveOptions(Options):
     """What is archived."""
 
-    policy: str | None = Field(None, description="Only this policy of runbook.yaml; default: all.")
     dry_run: bool = Field(False, description="Only say what would be archived: rows, bytes, statements.")
+    policy: str | None = Field(None, description="Only this policy of runbook.yaml; default: all.")
     new: bool = Field(True, description="Begin new batches; without it only those that wait are gone on with.")
     prove: bool = Field(False, description="When rows wait for a backup that was restored in a drill: make one and drill it.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting()
 
 
-class UnarchiveOptions(BaseModel):
+class UnarchiveOptions(Options):
     """What comes back."""
 
     batch: str = Field(description="Id of a batch, or the beginning of one.")
     where: str = Field("", description="SQL condition on the policy's table: only those rows, with their children.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting()
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,10 @@ class Archived:
 
 
 @flow(name="archive", flow_run_name=named("archive", "policy"), description="Old rows leave the database as files.", persist_result=False)
-def archive(options: ArchiveOptions | None = None) -> Archived:
+@accounted("archive")
+def archive(options: ArchiveOptions = ArchiveOptions()) -> Archived:
     """What waits is gone on with, new batches are exported and read back, and rows whose time has come leave."""
-    options, began = options or ArchiveOptions(), utc_now()
+    began = utc_now()
     with at_work("archive", wait_minutes=options.wait_minutes) as site:
         policies = steps.policies(site, options.policy)
         if options.dry_run:
@@ -76,6 +79,7 @@ def archive(options: ArchiveOptions | None = None) -> Archived:
 
 
 @flow(name="unarchive", flow_run_name=named("unarchive", "batch"), description="Archived rows come back.", persist_result=False)
+@accounted("unarchive")
 def unarchive(options: UnarchiveOptions) -> Returned:
     """Parents first; what is in the way stays, and is reported."""
     with at_work(f"unarchive of {options.batch}", wait_minutes=options.wait_minutes) as site:

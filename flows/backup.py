@@ -5,29 +5,31 @@ from __future__ import annotations
 from typing import Literal
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.naming import named
+from flows.options import Options, waiting
 from officeops.backups.backup import Backup, Form
 from officeops.backups.making import Report
 from officeops.backups.manifest import DatabaseManifest, VolumeManifest
 from officeops.site import Site
 from officeops.volumes.backup import VolumeBackup
 from tasks import volumes as steps
+from tasks.account import accounted
 from tasks.backups import apply_retention, dump_database, dump_globals, fingerprint, hold_snapshot, publish, read_back, report_backup
 from tasks.site import at_work
 from tasks.steps import settle
 
 
-class BackupOptions(BaseModel):
+class BackupOptions(Options):
     """How a backup of the database is made."""
 
     format: Literal["dump", "sql.gz"] = Field("dump", description="dump: restores in parallel. sql.gz: a script that people can read.")
     keep_all: bool = Field(False, description="Only say what retention would remove.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting()
 
 
-class VolumeBackupOptions(BaseModel):
+class VolumeBackupOptions(Options):
     """How a backup of volumes is made."""
 
     kind: Literal["volumes", "basebackup"] = Field(
@@ -35,13 +37,13 @@ class VolumeBackupOptions(BaseModel):
     )
     volumes: list[str] = Field([], description="Names of volumes; none: all but the database's.")
     keep_all: bool = Field(False, description="Only say what retention would remove.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting()
 
 
 @flow(name="nightly-backup", flow_run_name=named("backup"), description="Backs the database up.", log_prints=True, persist_result=False)
-def nightly_backup(options: BackupOptions | None = None) -> Report[DatabaseManifest]:
+@accounted("backup")
+def nightly_backup(options: BackupOptions = BackupOptions()) -> Report[DatabaseManifest]:
     """One snapshot; dump, globals and fingerprints of it at once; every object read back; the manifest last; old ones go."""
-    options = options or BackupOptions()
     with at_work("backup", wait_minutes=options.wait_minutes) as site:
         report = back_up_database(site, form=options.format)
         apply_retention(site, dry_run=options.keep_all)
@@ -68,9 +70,9 @@ def back_up_database(site: Site, *, form: Form = "dump") -> Report[DatabaseManif
     log_prints=True,
     persist_result=False,
 )
-def volume_backup(options: VolumeBackupOptions | None = None) -> Report[VolumeManifest]:
+@accounted("backup")
+def volume_backup(options: VolumeBackupOptions = VolumeBackupOptions()) -> Report[VolumeManifest]:
     """Each volume read once for all targets, its services stopped meanwhile where it must be quiet; read back; the manifest last."""
-    options = options or VolumeBackupOptions()
     with at_work(f"backup of {options.kind}", wait_minutes=options.wait_minutes) as site:
         with VolumeBackup.begin(site, kind=options.kind, volumes=options.volumes) as backup:
             for volume in backup.volumes:

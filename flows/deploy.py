@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import Literal
 
-from officeops.releases.schema import DowngradePlan
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.backup import back_up_database
-from flows.naming import named
+from flows.naming import known_as, named, release_tag
+from flows.options import Options, waiting
 from officeops.errors import RefusedError
 from officeops.releases.preflight import Plan
 from officeops.releases.rollout import Outcome, Rollout
+from officeops.releases.schema import DowngradePlan
 from officeops.site import Site
 from tasks import releases as steps
+from tasks.account import accounted
+from tasks.approvals import approve
+from tasks.plans import release_terms
 from tasks.site import at_work
 
 Proxy = Literal["ask", "keep", "reload"]
 
 
-class DeployOptions(BaseModel):
+class DeployOptions(Options):
     """What is deployed, and how."""
 
     dry_run: bool = Field(False, description="Only say what would be done. The release is built, nothing that runs is touched.")
@@ -36,7 +40,7 @@ class DeployOptions(BaseModel):
         description="When the front door's configuration changes: refuse and say so, keep the old one, or take the new one over (idle connections close).",
     )
     force: bool = Field(False, description="Even when this very release runs already.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting()
 
 
 @flow(
@@ -46,18 +50,20 @@ class DeployOptions(BaseModel):
     log_prints=True,
     persist_result=False,
 )
-def deploy(options: DeployOptions | None = None) -> tuple[Plan, Outcome | None]:
+@accounted("deploy")
+def deploy(options: DeployOptions = DeployOptions()) -> tuple[Plan, Outcome | None]:
     """Fetch, build, look, then the taking over. The outcome is None when nothing was to be done."""
-    options = options or DeployOptions()
     with at_work(f"deploy of {options.ref or 'the main branch'}", wait_minutes=options.wait_minutes) as site:
         notes = steps.fetch(site)
         release = steps.build(site, options.ref)
+        known_as(f"deploy of {release.sha[:7]}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
         kind: Literal["deploy", "initial"] = "deploy" if site.stack.deployed() else "initial"
         plan = steps.look(site, release, kind=kind, strategy=options.strategy, allow_unsafe=options.allow_unsafe, notes=notes)
         if options.dry_run or (plan.unchanged and not options.force):
             return plan, None
         plan.require_passed()
         require_proxy_decision(plan, options.proxy)
+        approve(site, "deploy", plan=plan.markdown(), terms=release_terms(plan))
         if plan.backup:
             back_up_database(site)
         outcome = begin_with(site, plan, options.why) if kind == "initial" else take_over(site, plan, options.why, proxy=options.proxy)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from flows.naming import named
+from flows.naming import known_as, named, release_tag
+from flows.options import Options, waiting
 from officeops.releases import emergency as way
 from officeops.releases.records import PREVIOUS
 from officeops.releases.rollout import Outcome
 from tasks import releases as steps
+from tasks.account import accounted
+from tasks.approvals import approve
 from tasks.site import at_work
 
 
-class EmergencyOptions(BaseModel):
+class EmergencyOptions(Options):
     """Where to go back to."""
 
-    to: str = Field(PREVIOUS, description="`previous`, or the beginning of the sha of a release that is on this host.")
+    to: str = Field(
+        PREVIOUS, description="The release before the one that runs (previous), or one that is on this host, by the beginning of its sha."
+    )
     why: str = Field("", description="The reason, for the ledger.")
-    wait_minutes: float = Field(5, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting(5)
 
 
 @flow(
@@ -28,10 +33,11 @@ class EmergencyOptions(BaseModel):
     log_prints=True,
     persist_result=False,
 )
-def emergency(options: EmergencyOptions | None = None) -> Outcome:
+@accounted("emergency")
+def emergency(options: EmergencyOptions = EmergencyOptions()) -> Outcome:
     """No plan, no backup, no bake: traffic first, everything else after."""
-    options = options or EmergencyOptions()
     with at_work(f"emergency rollback to {options.to}", wait_minutes=options.wait_minutes) as site:
-        outcome = way.back(site, options.to, why=options.why)
-        steps.show_releases(site)
-    return outcome
+        release = steps.find(site, options.to)
+        known_as(f"emergency rollback to {release.sha[:7]}", release_tag(release.sha))
+        approve(site, "emergency", plan=f"**Emergency rollback** to `{release.sha[:10]}`, at once.", terms={"to": release.sha})
+        return way.back(site, options.to, why=options.why)

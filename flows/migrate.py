@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.backup import back_up_database
 from flows.naming import named
+from flows.options import Options, waiting
 from officeops.releases.plans import DowngradePlan, Migrated, Pending
 from tasks import migrations as steps
+from tasks.account import accounted
+from tasks.approvals import approve
+from tasks.plans import contract_plan, downgrade_plan, downgrade_terms
 from tasks.site import at_work
 
 
-class ContractOptions(BaseModel):
+class ContractOptions(Options):
     """Contract revisions of the release that runs."""
 
     dry_run: bool = Field(False, description="Only say what would be removed.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting()
 
 
-class DowngradeOptions(BaseModel):
+class DowngradeOptions(Options):
     """Where the schema goes back to."""
 
     dry_run: bool = Field(False, description="Only say what would be undone and dropped.")
-    target: str = Field(description="A revision, `base`, or a number of revisions such as `-1`.")
-    confirm: str = Field("", description="For `base`, which drops everything: the stack's name.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    target: str = Field(description="A revision, base, or a number of revisions such as -1.")
+    confirm: str = Field("", description="For base, which drops everything: the stack's name.")
+    wait_minutes: float = waiting()
 
 
-class StampOptions(BaseModel):
+class StampOptions(Options):
     """What is written down."""
 
-    revision: str = Field(description="The revision that the schema really has, or `base`.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    revision: str = Field(description="The revision that the schema really has, or base.")
+    wait_minutes: float = waiting()
 
 
 @flow(
@@ -41,13 +45,14 @@ class StampOptions(BaseModel):
     description="What older releases needed goes from the schema.",
     persist_result=False,
 )
-def migrate_contract(options: ContractOptions | None = None) -> tuple[tuple[Pending, ...], Migrated | None]:
+@accounted("migrate")
+def migrate_contract(options: ContractOptions = ContractOptions()) -> tuple[tuple[Pending, ...], Migrated | None]:
     """Refused while a release that one can go back to needs it. The second is None when nothing was done."""
-    options = options or ContractOptions()
     with at_work("migrate contract", wait_minutes=options.wait_minutes) as site:
         planned = steps.plan_contract(site, dry_run=options.dry_run)
         if options.dry_run or not planned:
             return planned, None
+        approve(site, "contract", plan=contract_plan(planned), terms={"revisions": [one.revision.id for one in planned]})
         backup = back_up_database(site)
         done = steps.contract(site)
         steps.report_migration(site, "Contracted", done, backup=backup.manifest.id)
@@ -60,6 +65,7 @@ def migrate_contract(options: ContractOptions | None = None) -> tuple[tuple[Pend
     description="Revisions of the schema are undone.",
     persist_result=False,
 )
+@accounted("migrate")
 def migrate_downgrade(options: DowngradeOptions) -> tuple[DowngradePlan, Migrated | None]:
     """By the program of the release that knows them; the release that runs is not asked whether it can live with that."""
     with at_work(f"migrate downgrade to {options.target}", wait_minutes=options.wait_minutes) as site:
@@ -67,6 +73,7 @@ def migrate_downgrade(options: DowngradeOptions) -> tuple[DowngradePlan, Migrate
         if options.dry_run or not plan.revisions:
             return plan, None
         steps.require_confirmation(site, plan, options.confirm)
+        approve(site, "downgrade", plan=downgrade_plan(plan), terms=downgrade_terms(plan))
         backup = back_up_database(site)
         done = steps.downgrade(site, plan)
         steps.report_migration(site, "Downgraded", done, backup=backup.manifest.id)
@@ -79,10 +86,14 @@ def migrate_downgrade(options: DowngradeOptions) -> tuple[DowngradePlan, Migrate
     description="The revision that is written down is corrected.",
     persist_result=False,
 )
+@accounted("migrate")
 def migrate_stamp(options: StampOptions) -> Migrated:
     """The schema itself stays as it is."""
     with at_work(f"migrate stamp {options.revision}", wait_minutes=options.wait_minutes) as site:
         steps.require_known(site, options.revision)
+        approve(
+            site, "stamp", plan=f"**Stamp**: `{options.revision}` is written down as the schema's revision.", terms={"to": options.revision}
+        )
         backup = back_up_database(site)
         done = steps.stamp(site, options.revision)
         steps.report_migration(site, "Stamped", done, backup=backup.manifest.id)

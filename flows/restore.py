@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from flows.naming import named
+from flows.naming import known_as, named
+from flows.options import Options, waiting
 from officeops.clock import utc_now
+from officeops.errors import UsageError
 from officeops.restores.beside import Beside, TableCheck
 from officeops.restores.drill import Drill
 from officeops.restores.latest import undo_of_last
@@ -27,37 +29,43 @@ from officeops.volumes.drill import VolumeDrill
 from officeops.volumes.restore import VolumeRestore, VolumeUndo
 from tasks import restores as steps
 from tasks import volumes as volume_steps
+from tasks.account import accounted
+from tasks.approvals import approve
+from tasks.plans import restore_plan, restore_terms, undo_plan
 from tasks.site import at_work
 
 
-class RestoreOptions(BaseModel):
+class RestoreOptions(Options):
     """What is restored."""
 
+    dry_run: bool = Field(False, description="Restore beside what is live and compare, swap nothing.")
     backup: str = Field(
-        description="Id of a backup (or the beginning of one, `latest`, `latest:volumes`, `latest:basebackup`), or the path of a .sql, .dump, .gz, .zst or .age file."
+        description="Id of a backup; latest is the newest of the database, latest:volumes and latest:basebackup are those of their kind. "
+        "On the command line also the beginning of an id, or the path of a .sql, .dump, .gz, .zst or .age file."
     )
     target: str | None = Field(None, description="Take it from this target; default: the first that has it whole.")
     identity: Path | None = Field(None, description="File with the age secret key; default: BACKUP_AGE_IDENTITY_FILE.")
     volumes: list[str] = Field([], description="Of a backup of volumes, only these.")
-    dry_run: bool = Field(False, description="Restore beside what is live and compare, swap nothing.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    why: str = Field("", description="The reason, for the report.")
+    wait_minutes: float = waiting()
 
 
-class UndoOptions(BaseModel):
+class UndoOptions(Options):
     """Undoing the last restore."""
 
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    dry_run: bool = Field(False, description="Only say what would become live again.")
+    wait_minutes: float = waiting()
 
 
-class DrillOptions(BaseModel):
+class DrillOptions(Options):
     """Which backup is proven."""
 
     backup: str = Field(
         "latest",
-        description="Id of a backup, or `latest`: the newest of the database that some target holds whole. `latest:volumes`, `latest:basebackup`: of that kind.",
+        description="Id of a backup; latest is the newest of the database that some target holds whole, latest:volumes and latest:basebackup are those of their kind.",
     )
     target: str | None = Field(None, description="Take it from this target; default: the first that has it whole.")
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting()
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,15 @@ class Restored:
     description="Restore beside what is live, compare, swap.",
     persist_result=False,
 )
+@accounted("restore")
 def restore(options: RestoreOptions) -> Restored:
     """Until the swap the live data serve; after it the previous ones stay for an instant way back."""
     with at_work(f"restore of {options.backup}", wait_minutes=options.wait_minutes) as site:
         source = steps.find_source(site, options.backup, target=options.target, identity=options.identity)
+        require_fitting(source, volumes=options.volumes)
+        known_as(f"restore {source.label}{' (dry run)' if options.dry_run else ''}", f"backup:{source.label}")
+        if not options.dry_run:
+            approve(site, "restore", plan=restore_plan(site, source, options), terms=restore_terms(site, source, options))
         return WAYS[type(source)].restore(site, source, options)
 
 
@@ -92,11 +105,16 @@ def restore(options: RestoreOptions) -> Restored:
     description="What the last restore set aside becomes live again.",
     persist_result=False,
 )
-def restore_undo(options: UndoOptions | None = None) -> Restored:
+@accounted("restore")
+def restore_undo(options: UndoOptions = UndoOptions()) -> Restored:
     """The way back from a restore, in seconds."""
-    options = options or UndoOptions()
-    with at_work("undo of a restore", wait_minutes=options.wait_minutes) as site, undo_of_last(site) as run:
-        return UNDOINGS[type(run)](site, run)
+    with at_work("undo of a restore", wait_minutes=options.wait_minutes) as site:
+        found = steps.find_undoable(site)
+        if options.dry_run:
+            return Restored(", ".join(found.previous.values()), {}, 0.0, None)
+        approve(site, "restore_undo", plan=undo_plan(found), terms={"restore": found.restore, **found.previous})
+        with undo_of_last(site) as run:
+            return UNDOINGS[type(run)](site, run)
 
 
 @flow(
@@ -105,11 +123,12 @@ def restore_undo(options: UndoOptions | None = None) -> Restored:
     description="A backup restored, compared, checked, dropped.",
     persist_result=False,
 )
-def restore_drill(options: DrillOptions | None = None) -> Restored:
+@accounted("drill")
+def restore_drill(options: DrillOptions = DrillOptions()) -> Restored:
     """The only proof of a backup. One that could not run has failed."""
-    options = options or DrillOptions()
     with at_work("restore drill", wait_minutes=options.wait_minutes) as site:
         source = steps.find_stored(site, options.backup, target=options.target)
+        known_as(f"restore drill {source.label}", f"backup:{source.label}")
         return WAYS[type(source)].drill(site, source)
 
 
@@ -131,7 +150,7 @@ def restore_database(site: Site, source: Source, options: RestoreOptions) -> Res
     outcome = (
         f"The previous database is `{done.previous}`; `officeops restore --undo` swaps back." if done.previous else "Nothing was swapped."
     )
-    steps.report_restore(site, "restore", done.source, tables, done=outcome, seconds=done.seconds)
+    steps.report_restore(site, "restore", done.source, tables, done=outcome, seconds=done.seconds, why=options.why)
     return done
 
 
@@ -150,7 +169,7 @@ def restore_volumes(site: Site, source: VolumeSource, options: RestoreOptions) -
     done = Restored(source.label, {}, _since(began), None, volumes, run.previous)
     kept = ", ".join(f"`{name}`" for name in run.previous.values())
     outcome = f"What was there before is in {kept}; `officeops restore --undo` swaps back." if kept else "Nothing was swapped."
-    volume_steps.report_volumes(site, "restore", done.source, volumes, done=outcome, seconds=done.seconds)
+    volume_steps.report_volumes(site, "restore", done.source, volumes, done=outcome, seconds=done.seconds, why=options.why)
     return done
 
 
@@ -234,6 +253,16 @@ class Way:
 
     restore: Callable[[Site, Any, RestoreOptions], Restored]
     drill: Callable[[Site, Any], Restored]
+
+
+def require_fitting(source: Source | VolumeSource, *, volumes: Sequence[str]) -> None:
+    """Raises UsageError for what no restore can do."""
+    if volumes and not isinstance(source, VolumeSource):
+        raise UsageError(
+            f"{source.label} holds a database, and volumes were named ({', '.join(volumes)}).",
+            state="Nothing was changed.",
+            todo="Leave the volumes away, or choose a backup of volumes (`officeops backups`).",
+        )
 
 
 WAYS: Mapping[type, Way] = {

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from officeops.releases.schema import DowngradePlan
 from prefect import flow
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from flows.backup import back_up_database
 from flows.deploy import take_over
-from flows.naming import named
+from flows.naming import known_as, named, release_tag
+from flows.options import Options, waiting
 from officeops.releases.preflight import Plan
 from officeops.releases.records import PREVIOUS
 from officeops.releases.rollout import Outcome
+from officeops.releases.schema import DowngradePlan
 from tasks import releases as steps
+from tasks.account import accounted
+from tasks.approvals import approve
+from tasks.plans import release_terms, rollback_plan
 from tasks.site import at_work
 
 
-class RollbackOptions(BaseModel):
+class RollbackOptions(Options):
     """Where to go back to."""
 
     dry_run: bool = Field(False, description="Only say what would be done.")
-    to: str = Field(PREVIOUS, description="`previous`, or the beginning of the sha of a release that is on this host.")
+    to: str = Field(
+        PREVIOUS, description="The release before the one that runs (previous), or one that is on this host, by the beginning of its sha."
+    )
     why: str = Field("", description="The reason, for the ledger.")
     accept_data_loss: bool = Field(
         False, description="Go back although the older release needs an older schema, which drops data. A backup is made first."
     )
-    wait_minutes: float = Field(240, ge=0, description="How long to wait while something else changes the stack.")
+    wait_minutes: float = waiting()
 
 
 @flow(
@@ -35,16 +41,18 @@ class RollbackOptions(BaseModel):
     log_prints=True,
     persist_result=False,
 )
-def rollback(options: RollbackOptions | None = None) -> tuple[Plan, DowngradePlan, Outcome | None]:
+@accounted("rollback")
+def rollback(options: RollbackOptions = RollbackOptions()) -> tuple[Plan, DowngradePlan, Outcome | None]:
     """The release and the settings that it ran with, the same way as a deploy, without building. The outcome is None after a dry run."""
-    options = options or RollbackOptions()
     with at_work(f"rollback to {options.to}", wait_minutes=options.wait_minutes) as site:
         release = steps.find(site, options.to)
+        known_as(f"rollback to {release.sha[:7]}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
         schema = steps.downgrades(site, release, accept_data_loss=options.accept_data_loss, dry_run=options.dry_run)
         plan = steps.look(site, release, kind="rollback")
         if options.dry_run or plan.unchanged:
             return plan, schema, None
         plan.require_passed()
+        approve(site, "rollback", plan=rollback_plan(plan, schema), terms=release_terms(plan, schema))
         if schema.needed:
             back_up_database(site)
         outcome = take_over(site, plan, options.why, schema=schema)

@@ -57,7 +57,7 @@ def demo(folder: Folder = None) -> None:
     ensure_env(find_folder(folder), {"OFFICEOPS_DEMO": "true"})
     site, diary = open_site(folder), Diary()
     with diary.step("start the stack and Prefect") as said:
-        release = start(site, "HEAD", with_control_plane=True)
+        release = start(site, "HEAD", with_control_plane=True).release
         said.append(f"{len(site.config.runbook.services)} services healthy, release {release.sha[:10]}")
     with diary.step("load an office") as said:
         loaded = json.loads(site.stack.seed(release))["loaded"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import asdict
-from datetime import timedelta
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
@@ -36,15 +36,33 @@ def up(
     ref: Annotated[str | None, typer.Argument(help="Commit, tag or branch to run; default: what ran last, or the last commit.")] = None,
     folder: Folder = None,
     control_plane: Annotated[bool, typer.Option(help="Also the Prefect server, a worker and the deployments.")] = True,
+    as_json: Json = False,
 ) -> None:
     """Starts everything and waits until it is healthy. Makes .env, with secrets of its own, when there is none."""
     generated = ensure_env(find_folder(folder))
     if generated:
         console.err.print(f"Generated in .env: {', '.join(generated)}")
-    start(open_site(folder), ref, with_control_plane=control_plane)
+    began = time.monotonic()
+    done = start(open_site(folder), ref, with_control_plane=control_plane)
+    seconds = time.monotonic() - began
+    if as_json:
+        parts = {name: round(took, 3) for name, took in done.parts.items()}
+        console.print_json_object({"release": done.release.sha, "seconds": round(seconds, 3), "parts": parts, "changes": done.changes})
+    else:
+        took = ", ".join(f"{name} {console.duration(part)}" for name, part in done.parts.items())
+        console.err.print(f"  {console.duration(seconds)} in all: {took}.", soft_wrap=True)
 
 
-def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Release:
+@dataclass(frozen=True)
+class Up:
+    """What a start did. parts: seconds that each took; Prefect's run beside the stack's. changes: what was changed on the Prefect server."""
+
+    release: Release
+    parts: dict[str, float]
+    changes: list[str]
+
+
+def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Up:
     """The stack and the control plane, at the same time: neither needs the other."""
     from dataclasses import replace
 
@@ -52,23 +70,29 @@ def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Release:
     from officeops.releases.records import release_settings
     from officeops.releases.rollout import bring_up
 
+    times, started = plane.Started(), plane.Started()
     with site.locked("up"), console.progress_bars(), ThreadPoolExecutor(1) as pool:
-        last = site.stack.deployed()
-        release = site.stack.build(ref or (last.sha if last else "HEAD"))
-        release = replace(release, settings=release_settings(site, site.stack.folder(release)))
-        if left_out := site.stack.uncommitted():
-            console.err.print(f"[yellow]![/] {left_out} uncommitted files are not in the release: a release is a commit.")
         context = copy_context()
         prefect = pool.submit(context.run, plane.up, site.config) if with_control_plane else None
-        for trouble in bring_up(site, release):
-            console.err.print(f"[yellow]![/] What an earlier run left could not be put in order: {trouble}", markup=True, soft_wrap=True)
-        changes = prefect.result() if prefect else []
+        with times.part("release"):
+            last = site.stack.deployed()
+            release = site.stack.build(ref or (last.sha if last else "HEAD"))
+            release = replace(release, settings=release_settings(site, site.stack.folder(release)))
+        if left_out := site.stack.uncommitted():
+            console.err.print(f"[yellow]![/] {left_out} uncommitted files are not in the release: a release is a commit.")
+        with times.part("stack"):
+            for trouble in bring_up(site, release):
+                console.err.print(
+                    f"[yellow]![/] What an earlier run left could not be put in order: {trouble}", markup=True, soft_wrap=True
+                )
+        if prefect:
+            started = prefect.result()
     console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {release.sha[:10]} at {address(site)}")
+    for change in started.changes:
+        console.err.print(f"  {change}", markup=False, highlight=False)
     if prefect:
-        for change in changes:
-            console.err.print(f"  {change}")
         console.err.print(f"[green]✓[/] Prefect answers at {plane.ui_url(site.config.settings)} (`officeops ui` says how to log in)")
-    return release
+    return Up(release, {**times.parts, **{f"Prefect's {part}": seconds for part, seconds in started.parts.items()}}, started.changes)
 
 
 def down(folder: Folder = None) -> None:
@@ -100,14 +124,12 @@ def status(
 
 def collect(site: Site) -> dict[str, Any]:
     """The contract's object."""
-    from officeops.alerts import alerts
+    from officeops.alerts.standing import standing
     from officeops.backups.catalogue import entries, of_the_database
     from officeops.postgres.facts import database_facts
 
     services, known = site.stack.services(), of_the_database(entries(site))
     newest = known[0] if known else None
-    verified = next((parse_iso(entry.at) for entry in known if entry.verified), None)
-    max_age = timedelta(hours=site.config.runbook.backups.max_age_hours)
     database, deployed = database_facts(site), site.stack.deployed()
     release = None
     if deployed:
@@ -129,7 +151,7 @@ def collect(site: Site) -> dict[str, Any]:
         ],
         "database": database,
         "last_backup": {"id": newest.id, "at": newest.at, "verified": newest.verified} if newest else None,
-        "alerts": [asdict(alert) for alert in alerts(services, last_verified=verified, max_age=max_age, now=site.clock())],
+        "alerts": [asdict(alert) for alert in standing(site, services, known)],
     }
 
 
@@ -211,10 +233,12 @@ def logs(
 
 def ui(folder: Folder = None) -> None:
     """Where the Prefect UI is, and what it asks for."""
-    from deployments.control_plane import ui_url
+    from deployments.control_plane import front_door_url, ui_url
 
     settings = open_site(folder).config.settings
-    console.out.print(f"{ui_url(settings)}\nauthentication string: {settings.prefect_auth_string.get_secret_value()}", soft_wrap=True)
+    places = dict.fromkeys((ui_url(settings), front_door_url(settings)))
+    console.out.print("\n".join(places), soft_wrap=True)
+    console.out.print(f"authentication string: {settings.prefect_auth_string.get_secret_value()}", soft_wrap=True)
 
 
 def shell_db(folder: Folder = None) -> None:

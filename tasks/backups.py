@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from officeops.backups import prune
 from officeops.backups.backup import Backup
-from officeops.backups.catalogue import entries
 from officeops.backups.making import Making, Report
 from officeops.backups.manifest import DatabaseManifest, Manifest, VolumeManifest
 from officeops.site import Site
-from tasks import reporting
+from tasks import events, reporting
 from tasks.steps import step
 
 
@@ -81,18 +80,8 @@ def report_backup(site: Site, report: Report[DatabaseManifest] | Report[VolumeMa
         f"Next: `officeops restore {manifest.id}`, or a restore drill, which proves it.",
     ]
     reporting.report("backup", site.name, "\n".join(lines), description=f"Backup {manifest.id}")
-    listed = [
-        {
-            "backup": entry.id,
-            "at": entry.at,
-            "kind": entry.kind,
-            "bytes": entry.bytes,
-            "verified": entry.verified,
-            "drilled": entry.drilled_at or "never",
-        }
-        for entry in entries(site)[:30]
-    ]
-    reporting.table("backups", site.name, listed, description="The newest backups")
+    if isinstance(manifest, DatabaseManifest) and report.verified:
+        events.backup_verified(site, manifest.id)
 
 
 def _of_database(manifest: DatabaseManifest) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from officeops.releases.schema import DowngradePlan, Schema
 from prefect.logging import get_run_logger
 
 from officeops.clock import parse_iso
@@ -10,6 +9,7 @@ from officeops.errors import RefusedError
 from officeops.releases import emergency, preflight, records, source
 from officeops.releases.preflight import Plan
 from officeops.releases.rollout import Kind, Outcome, Rollout, Strategy
+from officeops.releases.schema import DowngradePlan, Schema
 from officeops.site import Site
 from officeops.stack.port import Release
 from tasks import reporting
@@ -152,7 +152,6 @@ def report_release(site: Site, plan: Plan, outcome: Outcome, *, why: str) -> Non
     reporting.report(
         plan.kind, site.name, f"## {plan.kind}\n| | |\n|---|---|\n{rows}\n\n{back}\n", description=f"{plan.kind} to {outcome.new[:10]}"
     )
-    show_releases(site)
 
 
 def show_releases(site: Site) -> None:

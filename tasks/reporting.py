@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,16 @@ log = get_logger("officeops")
 def key(*parts: str) -> str:
     """An artifact's key: lower case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def cell(text: object) -> str:
+    """Text for a cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def facts(rows: Mapping[str, object]) -> list[str]:
+    """Names and values as a Markdown table without a head."""
+    return ["| | |", "|---|---|", *(f"| {name} | {cell(value)} |" for name, value in rows.items())]
 
 
 def report(name: str, stack: str, markdown: str, *, description: str) -> None:

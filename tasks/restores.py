@@ -9,6 +9,7 @@ from officeops.backups.catalogue import find
 from officeops.backups.objects import load_manifest
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.restores.beside import Beside, TableCheck
+from officeops.restores.latest import Undoable, undoable
 from officeops.restores.restore import Swap
 from officeops.restores.source import BackupSource, FileSource, VolumeSource, opened
 from officeops.site import Site
@@ -53,6 +54,12 @@ def find_backup(site: Site, backup: str, *, target: str | None, identity: Path |
     error = OfficeOpsError(f"The backup {entry.id} cannot be read: {why}.", state="Nothing was changed.")
     error.transient = any(failure.transient for failure in failures)
     raise error
+
+
+@step("find what the last restore set aside", retries=2)
+def find_undoable(site: Site) -> Undoable:
+    """Changes nothing."""
+    return undoable(site)
 
 
 @step("check preconditions", retries=2)
@@ -122,10 +129,16 @@ def start_writers(swap: Swap) -> None:
 
 
 @step("report")
-def report_restore(site: Site, title: str, source: str, tables: Mapping[str, TableCheck], *, done: str, seconds: float) -> None:
+def report_restore(
+    site: Site, title: str, source: str, tables: Mapping[str, TableCheck], *, done: str, seconds: float, why: str = ""
+) -> None:
     """What was restored, for people."""
-    total = sum(check.rows for check in tables.values())
-    text = f"## {title}\nFrom `{source}` in {seconds:.1f} s: {len(tables)} tables, {total:,} rows.\n\n{done}\n"
+    equal = sum(check.match for check in tables.values())
+    figures = {
+        "from": f"`{source}`", "why": why or "not said", "all of it took": f"{seconds:.1f} s", "tables": f"{len(tables)}, {equal} as backed up",
+        "rows": f"{sum(check.rows for check in tables.values()):,}",
+    }  # fmt: skip
+    text = "\n".join([f"## {title}", *reporting.facts(figures), "", done])
     reporting.report(title, site.name, text, description=f"{title} from {source}")
     rows = [
         {"table": name, "rows": check.rows, "expected": check.expected, "equal": check.match} for name, check in list(tables.items())[:200]

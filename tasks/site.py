@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
+from officeops.clock import iso, utc_now
 from officeops.lock import lock_holder
 from officeops.order import put_in_order
 from officeops.progress import shown_by
 from officeops.site import Site, open_site
 from tasks.reporting import ProgressArtifacts
+
+_LATE = timedelta(minutes=5)
 
 
 @contextmanager
@@ -21,6 +26,7 @@ def at_work(doing: str, *, wait_minutes: float) -> Iterator[Site]:
     Waits up to `wait_minutes` for whoever holds the lock, saying who that is. Raises LockedError after that.
     """
     site = open_site()
+    _say_when_late()
     holder = lock_holder(site.home, site.name)
     if holder:
         get_run_logger().warning("Waiting for %s (process %s), doing: %s, since %s", holder.who, holder.pid, holder.doing, holder.since)
@@ -28,3 +34,14 @@ def at_work(doing: str, *, wait_minutes: float) -> Iterator[Site]:
         for trouble in put_in_order(site):
             get_run_logger().warning("What an earlier run left could not be put in order: %s", trouble)
         yield site
+
+
+def _say_when_late() -> None:
+    """A run that was due while the server or the worker was away starts all the same, and says so."""
+    if flow_run.scheduled_start_time is None:
+        return
+    due = datetime.fromtimestamp(flow_run.scheduled_start_time.timestamp(), UTC)  # what it is given as reckons otherwise
+    late = utc_now() - due
+    if late > _LATE:
+        hours, minutes = divmod(late // timedelta(minutes=1), 60)
+        get_run_logger().warning("This run was due at %s and starts %d h %02d min late.", iso(due), hours, minutes)

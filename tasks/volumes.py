@@ -75,10 +75,15 @@ def start_after_swap(swap: VolumeSwap) -> None:
 
 
 @step("report")
-def report_volumes(site: Site, title: str, source: str, volumes: Mapping[str, VolumeCheck], *, done: str, seconds: float) -> None:
+def report_volumes(
+    site: Site, title: str, source: str, volumes: Mapping[str, VolumeCheck], *, done: str, seconds: float, why: str = ""
+) -> None:
     """What was restored, for people."""
-    total = sum(check.bytes for check in volumes.values())
-    text = f"## {title}\nFrom `{source}` in {seconds:.1f} s: {len(volumes)} volumes, {total:,} bytes.\n\n{done}\n"
+    figures = {
+        "from": f"`{source}`", "why": why or "not said", "all of it took": f"{seconds:.1f} s", "volumes": len(volumes),
+        "bytes": f"{sum(check.bytes for check in volumes.values()):,}",
+    }  # fmt: skip
+    text = "\n".join([f"## {title}", *reporting.facts(figures), "", done])
     reporting.report(title, site.name, text, description=f"{title} from {source}")
     rows = [
         {

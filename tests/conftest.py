@@ -17,12 +17,21 @@ from tests.support.paths import open_folder
 from tests.support.postgres import Running, running_postgres
 from tests.support.s3 import S3Endpoint, running_s3
 from tests.support.site import make_site
+from tests.support.stack import RunningStack, make_repository, running_local
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps count of the tests that need a Docker Engine."""
     config.addinivalue_line("markers", f"{MARKER}: needs a real Docker Engine; said by itself of what asks for the fixture `engine`")
     config.pluginmanager.register(Census(), "engine-census")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that share a server are sent to the same process: a pytest in which that silently stopped working is refused."""
+    lost = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid.rpartition("]")[2]]
+    if getattr(config.option, "loadgroup", False) and lost:
+        pytest.exit(f"pytest-xdist does not see the groups of {len(lost)} tests, such as {lost[0]}.", returncode=3)
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +98,15 @@ def plane(postgres: Running) -> Iterator[Plane]:
     """One control plane for the session; its site backs up a small office."""
     with running_plane(postgres, "control_plane_office") as found:
         yield found
+
+
+def _impatient(runbook: str) -> str:
+    """A service that hangs is ended soon."""
+    return runbook.replace("stop_grace: 40", "stop_grace: 2")
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[RunningStack]:
+    """A whole embedded stack that is watched and mended. Tests leave it as they found it."""
+    with open_folder() as folder, running_local(make_repository(folder), edit=_impatient) as running:
+        yield running

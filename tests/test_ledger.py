@@ -18,7 +18,7 @@ from sqlalchemy import URL
 
 from officeops.clock import Clock, utc_now
 from officeops.errors import OfficeOpsError
-from officeops.ledger import Copy, Drill, Ledger
+from officeops.ledger import Approval, Copy, Drill, Ledger
 from officeops.ledger.ledger import LedgerError
 from tests.support.postgres import PASSWORD, Running
 
@@ -352,3 +352,24 @@ def test_a_ledger_that_fails_later_says_so_without_the_values(new_ledger: NewLed
 def test_nobody_else_may_read_the_file(folder: Path) -> None:
     Ledger.open(folder, "office")
     assert stat.S_IMODE((folder / "ledger.db").stat().st_mode) == 0o600
+
+
+def test_a_question_to_people_keeps_its_first_answer(ledger: Ledger) -> None:
+    asked = Approval("run-1-terms", "restore", "run-1", {"from": "a backup"}, "2026-04-01T00:00:00Z")
+    answered = replace(asked, decision="reject", who="佐藤", why="not \0 today", decided_at="2026-04-01T01:00:00Z")
+    ledger.record_approval(asked)
+    assert ledger.approvals() == [asked]
+    ledger.record_approval(answered)
+    ledger.record_approval(replace(answered, decision="approve"))
+    ledger.record_approval(asked)  # as a run that is resumed asks again
+    assert ledger.approvals() == [replace(answered, why="not \ufffd today")]
+
+
+def test_questions_are_those_of_the_stack_newest_first(new_ledger: NewLedger) -> None:
+    one, other = new_ledger("one"), new_ledger("other")
+    older = Approval("a", "restore", "run", {}, "2026-04-01T00:00:00Z")
+    newer = Approval("b", "rollback", "run", {}, "2026-04-02T00:00:00Z")
+    for approval in (older, newer):
+        one.record_approval(approval)
+    assert one.approvals() == [newer, older]
+    assert other.approvals() == []

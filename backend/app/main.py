@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import TimeoutError as SqlTimeoutError
 
 from app.api import ai, health, office
 from app.core.database import engine
@@ -29,6 +30,12 @@ app = FastAPI(title="Smart Office AI", docs_url=None, redoc_url=None, openapi_ur
 app.add_middleware(Measured)
 for part in (health, ai, office):
     app.include_router(part.router)
+
+
+@app.exception_handler(SqlTimeoutError)
+async def busy(_request: Request, _error: SqlTimeoutError) -> JSONResponse:
+    """No connection to the database came free in time: whoever asks again later gets an answer."""
+    return JSONResponse({"detail": "Too busy. Try again soon."}, 503, headers={"Retry-After": "2"})
 
 
 @app.exception_handler(RequestValidationError)

@@ -13,7 +13,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from officeops.clock import Clock, iso, utc_now
 from officeops.errors import OfficeOpsError
-from officeops.ledger.schema import backup_copies, drills, metadata, operations, releases
+from officeops.ledger.schema import approvals, backup_copies, drills, metadata, operations, releases
+from officeops.ledger.watching import WatchRecords
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -89,7 +90,23 @@ class ReleaseRecord:
     error: str | None = None
 
 
-class Ledger:
+@dataclass(frozen=True)
+class Approval:
+    """A question to people whether `action` may be done, and what they said. Times are ISO 8601 in UTC. terms: what was asked about.
+    decision: approve or reject; None while nobody answered. who: as stated by whoever answered."""
+
+    id: str
+    action: str
+    run: str
+    terms: Mapping[str, Any]
+    asked_at: str
+    decision: str | None = None
+    who: str | None = None
+    why: str | None = None
+    decided_at: str | None = None
+
+
+class Ledger(WatchRecords):
     """The ledger of one stack."""
 
     def __init__(self, engine: Engine, stack: str, *, clock: Clock = utc_now) -> None:
@@ -214,6 +231,24 @@ class Ledger:
         with self._reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [ReleaseRecord(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
+
+    # Approvals
+
+    def record_approval(self, approval: Approval) -> None:
+        """Adds a question or replaces what was known of it. One that was answered keeps its first answer."""
+        with self._writing() as connection:
+            same = and_(approvals.c.stack == self._stack, approvals.c.id == approval.id)
+            connection.execute(delete(approvals).where(same, approvals.c.decision.is_(None)))
+            if connection.execute(select(approvals.c.id).where(same)).one_or_none() is None:
+                values = {**vars(approval), "why": None if approval.why is None else _storable(approval.why)}
+                connection.execute(approvals.insert().values(stack=self._stack, **values))
+
+    def approvals(self) -> list[Approval]:
+        """All questions, newest first."""
+        query = select(approvals).where(approvals.c.stack == self._stack).order_by(approvals.c.asked_at.desc(), approvals.c.id)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Approval(**{key: value for key, value in row.items() if key != "stack"}) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

@@ -67,3 +67,68 @@ releases = Table(
     Column("outcome", String(20)),  # deployed, failed, undone; NULL while it goes on
     Column("error", Text),
 )
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(80), primary_key=True),  # the run and what it was asked about: a run may be asked again when things changed
+    Column("action", String(20), nullable=False),
+    Column("run", String(40), nullable=False),
+    Column("terms", JSON, nullable=False),  # what was asked about; another plan has other terms
+    Column("asked_at", String(40), nullable=False),
+    Column("decision", String(10)),  # approve, reject; NULL: nobody answered, or not yet
+    Column("who", String(200)),  # as stated in the form
+    Column("why", Text),
+    Column("decided_at", String(40)),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("at", String(40), primary_key=True),
+    Column("values", JSON, nullable=False),  # by name; null: could not be asked
+    Column("wrong", JSON, nullable=False),  # names of what was not well
+    Column("measures", JSON, nullable=False),  # by name: which rule judges it
+    Column("counters", JSON, nullable=False),  # of the application, by service and colour
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("since", String(40), primary_key=True),
+    Column("phase", String(20), nullable=False),  # pending, firing, acknowledged, resolved
+    Column("resolved_at", String(40)),  # NULL: it is open
+    Column("facts", JSON, nullable=False),  # the rest of it
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(20), primary_key=True),
+    Column("pattern", String(200), nullable=False),
+    Column("until", String(40), nullable=False),
+    Column("who", String(200), nullable=False),
+    Column("why", Text, nullable=False, default=""),
+    Column("created_at", String(40), nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(80), primary_key=True),
+    Column("target", String(200), nullable=False, index=True),  # what was mended
+    Column("probe", String(200), nullable=False),  # the reading that raised it
+    Column("remedy", String(80), nullable=False),
+    Column("started_at", String(40), nullable=False),
+    Column("ended_at", String(40)),
+    Column("outcome", String(20)),  # healed, well, paged, refused, failed; NULL while it goes on
+    Column("steps", JSON, nullable=False),  # the timeline: at, what, outcome, detail
+    Column("diagnosis", Text, nullable=False, default=""),
+    Column("who", String(200), nullable=False),
+)

@@ -28,6 +28,7 @@ from officeops.process import run
 from officeops.progress import Meter
 from officeops.releases import records
 from officeops.releases.logs import keep_logs
+from officeops.releases.models import pull_models
 from officeops.releases.proof import prove
 from officeops.releases.watch import Watch
 from officeops.stack.port import Colour, Deployed, Release, other
@@ -72,6 +73,7 @@ class Rollout:
         self.site, self.operation, self.release, self.colour, self.old = site, operation, release, colour, old
         self._gate = Gate(site.stack)
         self._strategy = strategy
+        self._last_resort = operation.startswith("emergency")  # there is nothing better to go back to
         self._began = time.monotonic()
         self._watch: Watch | None = None
         self._state = "begun"
@@ -228,6 +230,7 @@ class Rollout:
         """Of a first release: everything is started on it."""
         self._journal("up")
         self.site.stack.up(self.release)
+        pull_models(self.site, self.release)
         now = self.site.stack.deployed()
         assert now is not None, "up writes it down"
         self.switched_after_s = time.monotonic() - self._began
@@ -297,7 +300,7 @@ class Rollout:
             try:
                 empty = empty + 1 if self._gate.in_flight(self.colour) == 0 else 0
             except OfficeOpsError:
-                return  # Caddy is away: so are its requests
+                empty = 0  # a Caddy that is only slow to answer may have some
             time.sleep(_POLL_S / 4)
 
     def _look(self) -> None:
@@ -325,7 +328,7 @@ class Rollout:
         path = self.site.config.runbook.releases.version_path
         deadline = time.monotonic() + _REACHED_S
         while path and (found := self._gate.serving(path)) != self.release.sha:
-            if self._watch is not None:
+            if self._watch is not None and not self._last_resort:
                 self._watch.check()
             if time.monotonic() > deadline:
                 raise OfficeOpsError(

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from pydantic import SecretStr
 
 from officeops.errors import OfficeOpsError, RefusedError
 from officeops.postgres.connect import connected
 from officeops.postgres.snapshot import revision
-from officeops.process import Command, CommandError, CommandTimeoutError, run
+from officeops.process import CommandError, CommandTimeoutError, run
 from officeops.progress import Meter
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
     from officeops.site import Site
+    from officeops.stack.port import Release
 
 TIMEOUT_S = 900.0
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # between tries that did not get a lock: whoever holds it is given ever more time
@@ -64,17 +63,21 @@ def alone(site: Site, limits: Limits) -> Iterator[Connection[Any]]:
         yield connection
 
 
-def migrate(site: Site, connection: Connection[Any], command: Command, path: Sequence[str | None], limits: Limits) -> None:
-    """Runs `command`, which brings the schema through the revisions of `path`, on a connection of `alone`. A lock that is not free within the runbook's
-    `releases.lock_timeout_ms` is tried for again after each pause.
+def migrate(
+    site: Site, connection: Connection[Any], release: Release, arguments: Sequence[str], path: Sequence[str | None], limits: Limits
+) -> None:
+    """Runs the release's migration program, which brings the schema through the revisions of `path`, on a connection of `alone`. A lock that
+    is not free within the runbook's `releases.lock_timeout_ms` is tried for again after each pause.
 
     Raises MigrationError when it fails, takes too long or never gets its lock.
     """
-    limited = _limited(command, site.config.runbook.releases.lock_timeout_ms)
+    # libpq's own variables, so that every driver that is built on it obeys.
+    environment = {"PGOPTIONS": f"-c lock_timeout={site.config.runbook.releases.lock_timeout_ms}", "PGAPPNAME": _APPLICATION}
+    command = site.stack.migration(release, arguments, environment=environment)
     with _progress(site, connection, path):
         for pause in (*limits.pauses, None):
             try:
-                run(limited, timeout=limits.timeout)
+                run(command, timeout=limits.timeout)
                 return
             except CommandError as error:
                 if pause is None or isinstance(error, CommandTimeoutError) or not _wants_lock(error):
@@ -82,15 +85,6 @@ def migrate(site: Site, connection: Connection[Any], command: Command, path: Seq
             finally:
                 _end_sessions(connection)
             limits.sleep(pause)
-
-
-def _limited(command: Command, lock_timeout_ms: int) -> Command:
-    """With libpq's own variables, so that every driver that is built on it obeys."""
-    given = command.env.get("PGOPTIONS", "")
-    options = given.get_secret_value() if isinstance(given, SecretStr) else given
-    added = {"PGOPTIONS": f"{options} -c lock_timeout={lock_timeout_ms}".strip(), "PGAPPNAME": _APPLICATION}
-    environment: Mapping[str, str | SecretStr] = {**command.env, **added}
-    return replace(command, env=environment)
 
 
 def _wants_lock(error: CommandError) -> bool:

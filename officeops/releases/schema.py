@@ -140,8 +140,7 @@ class Schema:
             wanted = _resolved(chain, current, target)
             undone = tuple(reversed(chain.up_to(current)[len(chain.up_to(wanted)) :]))
             if undone:
-                command = self._site.stack.migration(release, ["downgrade", wanted or BASE])
-                migrate(self._site, connection, command, [one.down for one in undone], self._limits)
+                migrate(self._site, connection, release, ["downgrade", wanted or BASE], [one.down for one in undone], self._limits)
             return Migrated(current, recorded_revision(connection, self._table), undone)
 
     def stamp(self, revision: str) -> Migrated:
@@ -151,8 +150,7 @@ class Schema:
         with alone(self._site, self._limits) as connection:
             before = recorded_revision(connection, self._table)
             # Purged: what stands there may be a revision that this release does not know.
-            command = self._site.stack.migration(deployed, ["stamp", "--purge", revision])
-            migrate(self._site, connection, command, [revision], self._limits)
+            migrate(self._site, connection, deployed, ["stamp", "--purge", revision], [revision], self._limits)
             return Migrated(before, recorded_revision(connection, self._table))
 
     def require_known(self, revision: str) -> None:
@@ -175,8 +173,7 @@ class Schema:
             done = chain.up_to(current) if current is None or current in chain else chain.revisions
             missing = chain.up_to(target)[len(done) :]
             if missing:  # somebody else may have done it meanwhile
-                command = self._site.stack.migration(release, ["upgrade", target])
-                migrate(self._site, connection, command, [one.id for one in missing], self._limits)
+                migrate(self._site, connection, release, ["upgrade", target], [one.id for one in missing], self._limits)
             return Migrated(current, recorded_revision(connection, self._table), missing)
 
     def _require_unneeded(self, waiting: Sequence[Revision], retained: Sequence[Release]) -> None:

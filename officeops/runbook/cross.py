@@ -6,9 +6,11 @@ import difflib
 from collections.abc import Collection, Iterator
 from graphlib import CycleError, TopologicalSorter
 
+from officeops.probes.rules import RULES
 from officeops.runbook.document import Location
 from officeops.runbook.model import ComposeCommand, LocalProgram, Runbook, Service
 from officeops.runbook.placeholders import named
+from officeops.runbook.watching import WebProbe
 from officeops.settings.model import PORTS, Settings, is_secret
 
 # Ports of .env that belong to no service of the runbook.
@@ -41,6 +43,12 @@ def findings(runbook: Runbook, names: Collection[str]) -> Iterator[Finding]:
         yield from _service(here, smoke.service, names)
         if smoke.service in runbook.services and not runbook.services[smoke.service].rolled:
             yield here, repr(smoke.service), "a rolled service: only such are asked directly"
+    for key, asked in (("web", runbook.probes.web), ("pages", runbook.probes.pages)):
+        for name, probe in asked.items():
+            yield from _service(("probes", key, name, "service"), probe.service, names)
+            if isinstance(probe, WebProbe):
+                yield from _wanted(("probes", key, name, "contains"), probe.contains)
+    yield from _measures(runbook)
     seen: set[str] = set()
     for position, policy in enumerate(runbook.archives):
         if policy.name in seen:
@@ -130,6 +138,20 @@ def _placeholders(here: Location, program: LocalProgram | ComposeCommand, own: C
                 yield where, f"{{{name}}}", f"perhaps {{{near[0]}}}" if near else otherwise
             elif where[-2] == "command" and name in Settings.model_fields and is_secret(name):
                 yield where, f"{{{name}}}, a secret, in a command, which all users of the host can see", "secrets in environment"
+
+
+def _wanted(here: Location, text: str) -> Iterator[Finding]:
+    """A text that an answer must have: people may see it, so no secrets."""
+    for name in named(text):
+        if name not in Settings.model_fields or is_secret(name):
+            known = [one for one in Settings.model_fields if not is_secret(one)]
+            yield here, f"{{{name}}}", nearest(name.lower(), known, "a key of .env in lower case that is no secret")
+
+
+def _measures(runbook: Runbook) -> Iterator[Finding]:
+    for name in runbook.alerts.rules:
+        if "." not in name and name not in RULES:
+            yield ("alerts", "rules", name), f"the measure {name!r}", nearest(name, RULES, f"one of {', '.join(RULES)}, or an alert's name")
 
 
 def _circles(runbook: Runbook) -> Iterator[Finding]:

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or not path:
-        raise ValueError("a path inside the release: relative, without ..")
-    return path
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-Text = Annotated[str, Field(min_length=1)]
-Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # what the kernel lets a process have
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
-# Strict: YAML says itself what is a number and what is text, and `yes` or `1:30` are rarely meant as what it makes of them.
-Switch = Annotated[bool, Field(strict=True)]
-Count = Annotated[int, Field(strict=True)]
-Amount = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-class Part(BaseModel):
-    """Anything in the runbook: unknown keys are errors, nothing changes once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from officeops.runbook.parts import Amount, Argument, Count, Inside, Name, Part, Role, Switch, Text, Variable
+from officeops.runbook.watching import Alerts, Probes, Remedies
 
 
 class LocalProgram(Part):
@@ -190,6 +168,18 @@ class Backups(Part):
     level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
+Action = Literal["restore", "restore_undo", "downgrade", "contract", "stamp", "deploy", "rollback", "emergency"]
+
+
+class Approvals(Part):
+    """Which runs ask people before they change anything. Runs of the command line do not: the command itself asks, or is told --yes."""
+
+    actions: tuple[Action, ...] = Field(
+        ("restore", "restore_undo", "downgrade", "contract", "stamp"), description="What waits in the Prefect UI until somebody approves it"
+    )
+    expires_hours: Amount = Field(24.0, gt=0, description="A run that nobody answered for as long is cancelled; nothing was changed")
+
+
 class Archive(Part):
     """Rows that nobody uses any more: they leave the database for Parquet files, each with the rows that belong to it."""
 
@@ -216,7 +206,7 @@ class Archive(Part):
 class Contact(Part):
     """Who is told what."""
 
-    role: Literal["system_administrator", "database_administrator", "development_lead"] = Field(description="What the person answers for")
+    role: Role = Field(description="What the person answers for")
     name: str = Field(description="Who it is")
     contact: str = Field("", description="Telephone, address or channel, for people to read")
 
@@ -235,8 +225,13 @@ class Runbook(Part):
     releases: Releases = Field(Releases(), description="How one release takes over from another")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
+    approvals: Approvals = Field(Approvals(), description="What asks people first")
+    probes: Probes = Field(Probes(), description="What is asked each minute")
+    alerts: Alerts = Field(Alerts(), description="What people are told of it")
+    remedies: Remedies = Field(Remedies(), description="What is done about it")
     archives: tuple[Archive, ...] = Field((), description="Which rows leave the database, when, and where to")
-    contacts: tuple[Contact, ...] = Field((), description="Who is told")
+    contacts: tuple[Contact, ...] = Field((), description="Who is told, and who may say that something is approved")
+    advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 
     def rolled(self) -> tuple[str, ...]:
         """Names of the services that have two colours."""

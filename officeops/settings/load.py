@@ -21,6 +21,7 @@ ENVIRONMENT = Path("(environment)")
 _PLACEHOLDER = re.compile(r"change.?me|your[-_ ]|password|secret|example|placeholder|xxxx", re.IGNORECASE)
 _DISTINCT = 6  # characters that a secret has at least: "aaaa..." and "abab..." are none
 _PATTERNS = {
+    "officeops_host": "letters, digits, dots, - and _, at most 63",
     "ollama_model": "the name of a model, without spaces",
     "ollama_memory": "a number with k, m or g behind it, such as 16g",
     "aws_region": "lower-case letters, digits and -",

@@ -17,6 +17,7 @@ Target = Annotated[str, AfterValidator(values.target)]
 Recipient = Annotated[str, AfterValidator(values.recipient)]
 LedgerUrl = Annotated[SecretStr, AfterValidator(values.ledger)]
 NotifyUrl = Annotated[SecretStr, AfterValidator(values.notification)]
+Urls = Annotated[tuple[NotifyUrl, ...], Words]
 Image = Annotated[str, AfterValidator(values.image)]
 
 
@@ -35,6 +36,11 @@ class Settings(BaseModel):
         "local", description="Where the application runs: local, with nothing but Python; compose, on Docker Compose"
     )
     officeops_home: Place = Field(Path(".officeops"), description="Everything this program keeps on this host")
+    officeops_host: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$|^$",
+        description="This host's name in queues, messages and reports; empty: what it calls itself",
+    )
     officeops_app: Place = Field(Path("."), description="Git repository of the application under management")
     git_credentials_file: Place | None = Field(
         None, description="File with credentials for fetching OFFICEOPS_APP by https, in the format of git's credential store"
@@ -69,7 +75,7 @@ class Settings(BaseModel):
     )
 
     http_port: Port = Field(8080, description="Caddy: the application's front door")
-    https_port: Port = Field(8443, description="On compose: the same with TLS")
+    https_port: Port = Field(8443, description="The same with TLS; the Prefect UI is at /prefect there")
     caddy_admin_port: Port = Field(12019, description="Caddy's admin API, on loopback only")
     postgres_port: Port = Field(15432, description="The application's database, on loopback only")
     redis_port: Port = Field(16379, description="Redis, on loopback only")
@@ -101,9 +107,12 @@ class Settings(BaseModel):
     aws_secret_access_key: SecretStr | None = Field(None, description="Belongs to AWS_ACCESS_KEY_ID")
     aws_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="Region of s3: targets")
 
-    notify_urls: Annotated[tuple[NotifyUrl, ...], Words] = Field(
-        (), description="Apprise URLs (Slack, mail, webhooks ...) told about failures, separated by spaces"
-    )
+    notify_urls: Urls = Field((), description="Apprise URLs (Slack, mail, webhooks ...) that are told everything, separated by spaces")
+    notify_urls_warning: Urls = Field((), description="Told warnings and what is critical")
+    notify_urls_critical: Urls = Field((), description="Told what is critical only")
+    notify_urls_system_administrator: Urls = Field((), description="Told what the system administrator answers for")
+    notify_urls_database_administrator: Urls = Field((), description="Told what the database administrator answers for")
+    notify_urls_development_lead: Urls = Field((), description="Told what the development lead answers for")
 
     @property
     def zone(self) -> ZoneInfo:

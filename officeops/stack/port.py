@@ -85,11 +85,13 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a service takes now. cpu: cores (1.0 = one core busy). memory: bytes resident."""
+    """What a service takes now. cpu: cores (1.0 = one core busy). memory: bytes resident. limit: bytes that it may have, None when nobody
+    said how many."""
 
     service: str
     cpu: float
     memory: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ class Stack(Protocol):
         """Fills the database with the release's demonstration data. Returns what its program printed."""
         ...
 
+    def rebuild(self, release: Release) -> None:
+        """What was built for the release is made anew from its commit, whatever is there. What runs on it goes on with what it has until it
+        is launched or started again. Raises what `build` does, with everything as it was."""
+        ...
+
     def uncommitted(self) -> int:
         """How many files of the application's working tree are in no commit, and so in no release."""
         ...
@@ -168,13 +175,18 @@ class Stack(Protocol):
         was never started or has been retired is stopped."""
         ...
 
-    def endpoint(self, service: str, colour: Colour) -> str:
-        """Where this process reaches a rolled service of that colour directly, past the front door: `http://HOST:PORT`. Raises
-        OfficeOpsError when it does not run."""
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        """Where this process reaches a service directly, past the front door: `http://HOST:PORT`; a rolled one in that colour (None: the
+        one that takes requests). Raises OfficeOpsError when it does not run, UsageError when it has no known port."""
         ...
 
     def front_door(self) -> str:
         """Where this process reaches Caddy: `http://HOST:PORT`."""
+        ...
+
+    def address(self, service: str) -> tuple[str, int]:
+        """Host and port where this process reaches a service of kind postgres, redis, ollama or caddy. Raises OfficeOpsError when it does
+        not run in a place that can be reached."""
         ...
 
     def in_flight(self, colour: Colour) -> int:
@@ -222,9 +234,10 @@ class Stack(Protocol):
         its grace. Raises OfficeOpsError, with the old configuration in use, when Caddy refuses it."""
         ...
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
         """The release's migration program with other arguments: runbook.yaml has its command for `upgrade head`, whose last two are
-        replaced. With its environment, against the application's database. Raises UsageError when the runbook has none of that form."""
+        replaced. Against the application's database, with its environment and `environment`. Raises UsageError when the runbook has none
+        of that form."""
         ...
 
     def logs(

@@ -35,6 +35,18 @@ class Commits:
             self._export(sha, folder)
         return self.found(sha)
 
+    def export_anew(self, sha: str) -> None:
+        """The files of a commit as the repository has them, in place of what is there. Raises what `export` does."""
+        folder = self.path(sha)
+        fresh, gone = folder.with_name(f"{sha}.fresh"), folder.with_name(f"{sha}.gone")
+        for left in (fresh, gone):
+            shutil.rmtree(left, ignore_errors=True)
+        self._export(self._resolve(sha), fresh)
+        if folder.exists():
+            folder.rename(gone)
+        fresh.rename(folder)
+        shutil.rmtree(gone, ignore_errors=True)
+
     def found(self, sha: str) -> Release:
         """One that was exported."""
         return Release(sha, datetime.fromtimestamp(self.path(sha).stat().st_mtime, UTC))
@@ -63,7 +75,7 @@ class Commits:
             ) from error
 
     def _export(self, sha: str, folder: Path) -> None:
-        unfinished = folder.with_name(f"{sha}.new")
+        unfinished = folder.with_name(f"{folder.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         with started(self._git_command("archive", "--format=tar", sha), timeout=120) as child:

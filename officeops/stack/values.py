@@ -22,6 +22,20 @@ def release_values(settings: Settings, changed: Mapping[str, str]) -> dict[str, 
     return {**setting_values(settings), **own}
 
 
+def site_url(settings: Settings) -> str | None:
+    """The site's own address by TLS, such as https://office.example.com; None where it has none."""
+    named = settings.site_address.split(",")[0].strip() if settings.officeops_stack == "compose" else ""
+    if not named or named.startswith("http://"):
+        return None
+    host = named.removeprefix("https://")
+    return f"https://{host}" if ":" in host or settings.https_port == 443 else f"https://{host}:{settings.https_port}"
+
+
+def front_url(settings: Settings) -> str:
+    """Where the front door answers by TLS: at the site's own address, else on this host."""
+    return site_url(settings) or f"https://localhost:{settings.https_port}"
+
+
 def filled(text: str, values: Mapping[str, str | SecretStr]) -> str | SecretStr:
     """`text` with each {name} replaced; a secret when any of the values is one."""
     clear = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in values.items()}

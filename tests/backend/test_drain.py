@@ -62,7 +62,7 @@ def test_the_backend_keeps_idle_connections_longer_than_caddy_does(office: Offic
     adapted = json.loads(run(Command((str(caddy()), "adapt", "--config", str(CADDYFILE))), timeout=30).stdout)
     caddys_ns = [transport["keep_alive"]["idle_timeout"] for transport in _transports(adapted)]
     backends = float(python("-c", "import app.__main__ as m; print(m._KEEP_ALIVE_S)", address=office.address).stdout)
-    assert len(caddys_ns) == 9  # for either service: a colour alone, the other one, both; and whom a missing file is asked of
+    assert len(caddys_ns) == 10  # for either service: a colour alone, the other one, both; whom a missing file is asked of; Prefect
     assert max(caddys_ns) / 1e9 < backends / 2
 
 

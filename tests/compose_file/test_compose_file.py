@@ -24,9 +24,9 @@ from tests.support.stack import ODD
 
 ROLLED = {f"{name}-{colour}" for name in ("backend", "frontend") for colour in ("blue", "green")}
 APPLICATION = {*ROLLED, "postgres", "redis", "ollama", "caddy"}
-PREFECT = {"prefect-postgres", "prefect-server", "prefect-worker", "prefect-bootstrap"}
+PREFECT = {"prefect-postgres", "prefect-server", "prefect-worker", "prefect-watcher", "prefect-bootstrap"}
 THAT_END = {"volumes", "prefect-volumes", "prefect-bootstrap"}
-OWN_IMAGES = {*ROLLED, "prefect-server", "prefect-worker", "prefect-bootstrap"}
+OWN_IMAGES = {*ROLLED, "prefect-server", "prefect-worker", "prefect-watcher", "prefect-bootstrap"}
 Described = dict[str, Any]
 Describe = Callable[..., Described]
 
@@ -127,7 +127,8 @@ def test_only_the_front_door_is_published_and_the_prefect_ui_on_loopback(service
 def test_prefects_server_and_database_are_on_a_network_of_their_own_and_the_worker_on_both(services: dict[str, Described]) -> None:
     networks = {name: set(service.get("networks") or {"none"}) for name, service in services.items()}
     assert {name for name in networks if "prefect" in networks[name]} == PREFECT
-    assert {name for name in networks if "default" in networks[name]} == APPLICATION | {"prefect-worker"}
+    assert {name for name in networks if "default" in networks[name]} == APPLICATION | {"prefect-worker", "prefect-watcher"}
+    assert {name for name in networks if "prefect-ui" in networks[name]} == {"caddy", "prefect-server"}, "its database is not seen"
 
 
 def test_the_colours_of_a_service_differ_in_nothing(services: dict[str, Described]) -> None:

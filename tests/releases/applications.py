@@ -106,6 +106,10 @@ def _new_key(tree: Path) -> None:
     _append(settings, f'weekly_report_to = os.environ["{NEW_KEY}"]\n')
 
 
+def _broken_page(tree: Path) -> None:
+    (tree / "frontend" / "index.html").write_text("Not what was meant.\n")
+
+
 # Until it has its limit: Compose's, by which the kernel ends it, or one of its own, since the embedded stack has none.
 _LEAK = """
 import os, resource, threading, time  # noqa
@@ -152,7 +156,7 @@ VARIANTS: Mapping[str, Patch] = {
     # Takes SLOW_START_S before it listens.
     "slow-start": _at_start(f"    time.sleep({SLOW_START_S})\n"),
     # Answers with status 200, and with something that is no page.
-    "broken-page": lambda tree: (tree / "frontend" / "index.html").write_text("Not what was meant.\n") and None,
+    "broken-page": _broken_page,
     # Needs a key of .env that its own .env.example has and this host's .env has not.
     "new-key": _new_key,
     # Drops a column that the release before it writes, and says of no contract.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from officeops.releases.models import pull_models
 from officeops.site import Site
 from officeops.stack.port import Release
 from tests.releases.applications import commit_variant
@@ -52,6 +53,7 @@ def opened(running: RunningStack, repository: Path) -> Office:
     runbook.write_text(runbook.read_text().replace("bake_seconds: 60", "bake_seconds: 1").replace("ready_checks: 3", "ready_checks: 2"))
     site = quick(running.site)
     running.stack.seed(running.release)
+    pull_models(site, running.release)
     second = build(site, commit_variant(repository, "good"))
     return Office(running, repository, site, build(site, running.release.sha), second)
 

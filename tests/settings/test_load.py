@@ -295,7 +295,8 @@ def test_no_secret_is_in_any_error(folder: Path) -> None:
 
 def test_no_secret_is_in_the_representation_of_settings(folder: Path) -> None:
     secrets = {name.upper(): MANY for name in Settings.model_fields if is_secret(name)}
-    secrets |= {"PREFECT_AUTH_STRING": f"admin:{MANY}", "LEDGER_URL": f"postgresql+psycopg://u:{MANY}@h/d", "NOTIFY_URLS": f"json://{MANY}"}
+    secrets |= {"PREFECT_AUTH_STRING": f"admin:{MANY}", "LEDGER_URL": f"postgresql+psycopg://u:{MANY}@h/d"}
+    secrets |= {key: f"json://{MANY}" for key in secrets if key.startswith("NOTIFY_URLS")}
     secrets["JWT_SECRET_KEY"] = MANY
     settings = read(folder, **secrets)
     assert MANY not in repr(settings) + str(settings) + repr(settings.model_dump()) + settings.model_dump_json()

@@ -15,7 +15,7 @@ import pytest
 
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.gate import Gate
-from officeops.process import run
+from officeops.process import CommandError, run
 from officeops.stack.port import Colour, Deployed, Release, Stack
 from tests.support.ports import eventually
 from tests.support.stack import RunningStack, commit_beside
@@ -260,3 +260,9 @@ def test_the_gates_are_where_the_front_door_looks(running: RunningStack) -> None
     assert running.stack.gate_folder.stat().st_mode & 0o777 == 0o755
     assert Gate(running.stack).open_colours() == ("blue",)
     assert Gate(running.stack).serving("/version") == running.release.sha
+
+
+def test_the_migration_program_obeys_libpqs_own_variables(running: RunningStack) -> None:
+    environment = {"PGOPTIONS": "-c lock_timeout=soon"}
+    with pytest.raises(CommandError, match="lock_timeout"):
+        run(running.stack.migration(running.release, ["current"], environment=environment), timeout=60)

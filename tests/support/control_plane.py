@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
@@ -21,6 +21,7 @@ from deployments import control_plane
 from officeops.postgres import databases
 from officeops.process import Command, run
 from officeops.site import Site
+from tests.support.channel import Channel, listening
 from tests.support.paths import open_folder
 from tests.support.ports import eventually
 from tests.support.postgres import Running
@@ -48,43 +49,6 @@ class Ended:
         return found
 
 
-@dataclass
-class Channel:
-    """A chat channel: a webhook on loopback that keeps what it is sent."""
-
-    url: str
-    messages: list[tuple[str, str]] = field(default_factory=list)  # path, body
-
-    def sent_to(self, path: str) -> list[str]:
-        """Bodies that `path` was sent."""
-        return [body for at, body in self.messages if at == path]
-
-
-@contextmanager
-def listening() -> Iterator[Channel]:
-    """A channel for the block."""
-    channel = Channel("")
-
-    class Listener(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-            channel.messages.append((self.path, body))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_arguments: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    channel.url = f"127.0.0.1:{server.server_port}"
-    try:
-        yield channel
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 @dataclass(frozen=True)
 class Plane:
     """A site whose control plane runs."""
@@ -92,6 +56,7 @@ class Plane:
     site: Site
     channel: Channel
     created: list[str]  # what the first deployment said that it changed
+    parts: dict[str, float]  # how long each part of the start took, in seconds
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
@@ -106,14 +71,30 @@ class Plane:
 
     def apply(self, **env: str) -> list[str]:
         """`python -m deployments apply`: what it says that it changed."""
+        return self._deployments("apply", **env)
+
+    def plan(self) -> list[str]:
+        """`python -m deployments plan`: what it says that it would change."""
+        return self._deployments("plan")
+
+    def _deployments(self, command: str, **env: str) -> list[str]:
         environment = {"OFFICEOPS_DIR": str(self.site.config.folder), **env}
-        done = run(Command((sys.executable, "-m", "deployments", "apply"), environment, cwd=PROJECT), timeout=120)
+        done = run(Command((sys.executable, "-m", "deployments", command), environment, cwd=PROJECT), timeout=120)
         return done.stdout.decode().splitlines()
+
+    def deployment(self, flow: str) -> DeploymentResponse:
+        """The one of a flow, as the server has it."""
+        with self.client() as client:
+            (found,) = client.read_deployments(
+                flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+                deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=["officeops"])),
+            )
+        return found
 
     def start(self, flow: str, **options: object) -> FlowRun:
         """A run of a deployment, for the worker."""
+        deployment = self.deployment(flow)
         with self.client() as client:
-            deployment = client.read_deployment_by_name(f"{flow}/{self.site.name}")
             return client.create_flow_run_from_deployment(deployment.id, parameters={"options": options})
 
     def ended(self, run: FlowRun, seconds: float = 90) -> FlowRun:
@@ -150,9 +131,9 @@ def running_plane(server: Running, database: str) -> Iterator[Plane]:
         # As a person would give them: a webhook, and an Apprise URL.
         urls = f"http://{channel.url}/webhook json://{channel.url}/apprise"
         site = make_site(folder, server, database, NOTIFY_URLS=f"'{urls}'", TZ="Asia/Tokyo")
-        created = control_plane.up(site.config)
+        started = control_plane.up(site.config)
         try:
-            yield Plane(site, channel, created)
+            yield Plane(site, channel, started.changes, started.parts)
         finally:
             control_plane.down(site.config)
 

@@ -10,7 +10,7 @@ from officeops.site import Site
 
 # One of everything, and few enough that a test beside it is not slowed down.
 LIGHT = (
-    Clients("get", 3, 10), Clients("post", 2, 5), Clients("one-shot", 1, 5), Clients("slow post", 1), Clients("stream", 1),
+    Clients("get", 3, 5), Clients("post", 2, 2), Clients("one-shot", 1, 3), Clients("slow post", 1), Clients("stream", 1),
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,10 +81,10 @@ class MigratingStack:
     def folder(self, release: Release) -> Path:
         return self.parent / release.sha
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
         self.asked.append(list(arguments))
-        environment = database_environment(self.address) | {"PYTHONDONTWRITEBYTECODE": "1"}
-        return Command((sys.executable, "-m", "alembic", *arguments), environment, cwd=self.folder(release) / "backend")
+        given = {**database_environment(self.address), **(environment or {}), "PYTHONDONTWRITEBYTECODE": "1"}
+        return Command((sys.executable, "-m", "alembic", *arguments), given, cwd=self.folder(release) / "backend")
 
     def migrate(self, release: Release) -> None:
         self.migrated.append(release.sha)

@@ -21,7 +21,9 @@ services:
   postgres: {kind: postgres, port: POSTGRES_PORT}
   caddy: {kind: caddy, port: HTTP_PORT}
 database: {}
+probes: {every_seconds: 86400}   # one round is enough for the watcher beside a server that tests start
 backups: {retention: {keep_last: 2, daily: 3, weekly: 2, monthly: 2}}
+remedies: {mode: never}  # a test that breaks something does not want it mended meanwhile
 """
 
 

@@ -123,11 +123,11 @@ def commit_beside(repository: Path, files: Mapping[str, str]) -> str:
         git(repository, "checkout", "--quiet", "--force", "main")
 
 
-def make_stack_site(folder: Path, repository: Path, **env: str) -> Site:
-    """A site with odd secrets on free ports; nothing of it runs. env: further keys of .env."""
+def make_stack_site(folder: Path, repository: Path, *, edit: Callable[[str], str] = str, **env: str) -> Site:
+    """A site with odd secrets on free ports; nothing of it runs. edit: changes the text of its runbook. env: further keys of .env."""
     folder.mkdir(parents=True, exist_ok=True)
     runbook = (PROJECT / "runbook.yaml").read_text().replace('"50000"', '"300"')
-    (folder / "runbook.yaml").write_text(runbook)
+    (folder / "runbook.yaml").write_text(edit(runbook))
     shutil.copy(PROJECT / ".env.example", folder)
     ports = {name.upper(): str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
     ensure_env(folder, {**ports, **{key: quoted(value) for key, value in {**ODD, "OFFICEOPS_APP": str(repository), **env}.items()}})
@@ -135,10 +135,10 @@ def make_stack_site(folder: Path, repository: Path, **env: str) -> Site:
 
 
 @contextmanager
-def running_local(repository: Path) -> Iterator[RunningStack]:
+def running_local(repository: Path, *, edit: Callable[[str], str] = str) -> Iterator[RunningStack]:
     """The embedded stack, in a folder whose name is long and odd; gone after the block."""
     with open_folder() as folder:
-        site = make_stack_site(folder / "a folder with 'quotes' and 100 % $more" / "事務所" / ("long" * 30), repository)
+        site = make_stack_site(folder / "a folder with 'quotes' and 100 % $more" / "事務所" / ("long" * 30), repository, edit=edit)
         try:
             release = site.stack.build()
             site.stack.up(release)

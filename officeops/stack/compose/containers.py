@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -90,6 +91,12 @@ def usage(service: str, found: Mapping[str, Any]) -> Usage | None:
         passed = (time(found["read"]) - time(found["preread"])).total_seconds()
         memory = found["memory_stats"]
         cache = memory["stats"].get("inactive_file", memory["stats"].get("total_inactive_file", 0))  # cgroup 2, cgroup 1
-        return Usage(service, max(0.0, busy / 1e9 / passed), max(0, memory["usage"] - cache))
+        limit = memory.get("limit", 0)
+        own = limit if 0 < limit < _host_memory() else None  # without one the engine says what the host has
+        return Usage(service, max(0.0, busy / 1e9 / passed), max(0, memory["usage"] - cache), own)
     except (KeyError, ZeroDivisionError):
         return None
+
+
+def _host_memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

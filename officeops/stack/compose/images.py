@@ -24,10 +24,11 @@ class Images:
     def __init__(self, engine: Engine, projects: Projects, commits: Commits) -> None:
         self._engine, self._projects, self._commits = engine, projects, commits
 
-    def build(self, release: Release) -> None:
-        """Makes those that are missing: one for both colours. Contexts are the release's own files, not those of the working tree."""
+    def build(self, release: Release, *, anew: bool = False) -> None:
+        """Makes those that are missing (anew: all): one for both colours. Contexts are the release's own files, not those of the working
+        tree."""
         wanted = self._projects.built_images(release)
-        if all(self._engine.has_image(image) for _, image in wanted.values()):
+        if not anew and all(self._engine.has_image(image) for _, image in wanted.values()):
             return
         project = replace(self._projects.of(release.sha), directory=self._commits.path(release.sha))
         meter = Meter("build", len(wanted), unit="images")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -37,8 +38,8 @@ class OneOffs:
         """A demonstration's data; what its program printed."""
         return self._run(release, self._projects.application.seed)
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
-        """The release's migration program with other arguments."""
+    def migration(self, release: Release, arguments: Sequence[str], environment: Mapping[str, str]) -> Command:
+        """The release's migration program with other arguments and more in its environment."""
         given = self._projects.application.migrate
         if given is None:
             raise UsageError(
@@ -46,17 +47,19 @@ class OneOffs:
                 state="Nothing was run.",
                 todo="Add application.compose.migrate (see docs/runbook.md).",
             )
-        return self._command(release, given, with_arguments(given.command, arguments))
+        return self._command(release, given, with_arguments(given.command, arguments), environment)
 
     def _run(self, release: Release, given: ComposeCommand | None) -> str:
         if given is None:
             return ""
         return self._engine.run(self._command(release, given, given.command), timeout=_ONE_OFF_S).stdout.decode()
 
-    def _command(self, release: Release, given: ComposeCommand, argv: Sequence[str]) -> Command:
+    def _command(
+        self, release: Release, given: ComposeCommand, argv: Sequence[str], more: Mapping[str, str] = MappingProxyType({})
+    ) -> Command:
         """In a container that ends when the command does, also by force."""
         values = {**release_values(self._config.settings, release.settings), "sha": release.sha}
-        environment = {key: filled(text, values) for key, text in given.environment.items()}
+        environment = {**{key: filled(text, values) for key, text in given.environment.items()}, **more}
         argv = [str(filled(part, values)) for part in argv]
         run, service = uuid4().hex, names.all_of(self._config.runbook, given.service)[0]
         project = self._projects.of(release.sha, release.settings)

@@ -15,7 +15,7 @@ from officeops.stack import releases
 from officeops.stack.compose import commands, names
 from officeops.stack.compose.engine import Engine
 from officeops.stack.port import Release
-from officeops.stack.values import release_values
+from officeops.stack.values import front_url, release_values
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -60,7 +60,7 @@ class Projects:
             "COMPOSE_PROJECT_NAME": self._config.runbook.stack, "RELEASE_SHA": sha, "OFFICEOPS_DIR": str(self._config.folder),
             "DOCKER_SOCKET": self._engine.address.removeprefix("unix://"), "DOCKER_HOST": self._engine.address,
             "OFFICEOPS_UID": str(os.geteuid()), "OFFICEOPS_GID": str(os.getegid()),
-            "PROXY_DIR": str(self._home / "proxy"),
+            "PROXY_DIR": str(self._home / "proxy"), "PREFECT_FRONT": front_url(self._config.settings),
             "RELEASE_CREATED": self._commits.committed_at(sha).isoformat(),
         }  # fmt: skip
         file = self._commits.path(sha) / self.application.file

@@ -50,15 +50,16 @@ class Rolling:
         before = [name for name in self._runbook.rolled() if name not in described]
         self._end(before)
 
-    def endpoint(self, service: str, colour: Colour) -> str:
+    def endpoint(self, service: str, colour: Colour | None) -> str:
         """Where an instance is asked directly."""
-        rolled = self._runbook.rolled()
-        if service not in rolled:
-            raise UsageError(f"There is no rolled service {service!r}.", todo=f"The runbook has {', '.join(rolled) or 'none'}.")
-        if not self._running.of(service, colour, running_only=True):
+        described = self._runbook.services[service]
+        port = described.container_port or PORTS.get(described.kind)
+        if port is None:
+            raise UsageError(f"Nobody knows at which port {service} listens.", todo="Give it a `container_port` in runbook.yaml.")
+        if colour and not self._running.of(service, colour, running_only=True):
             raise OfficeOpsError(f"{service} does not run in {colour}.")
         _, address = self._running.address(service, colour)
-        return f"http://{address}:{self._runbook.services[service].container_port}"
+        return f"http://{address}:{port}"
 
     def front_door(self) -> str:
         """Caddy's container itself: what is published on the host's loopback cannot be reached from a container such as the worker's."""

@@ -103,6 +103,10 @@ class Running:
         """What the service's containers printed, by time."""
         return logs.merged(self._engine, service, self.of(service, colour), since=since, until=until, tail=tail)
 
+    def place(self, service: str) -> tuple[str, int]:
+        """Host and port of a server of a kind that is known. Raises OfficeOpsError when it does not run."""
+        return self.address(service)[1], PORTS[self._runbook.services[service].kind]
+
     def usage(self) -> list[Usage]:
         """What each running service takes, with all its containers, both colours' among them."""
         running = self.all(running_only=True)
@@ -151,5 +155,6 @@ def _added(found: Sequence[Usage]) -> list[Usage]:
     sums: dict[str, Usage] = {}
     for one in found:
         before = sums.get(one.service, Usage(one.service, 0.0, 0))
-        sums[one.service] = Usage(one.service, before.cpu + one.cpu, before.memory + one.memory)
+        limit = (before.limit or 0) + one.limit if one.limit else before.limit
+        sums[one.service] = Usage(one.service, before.cpu + one.cpu, before.memory + one.memory, limit)
     return list(sums.values())

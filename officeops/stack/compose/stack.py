@@ -70,6 +70,10 @@ class ComposeStack:
         self._images.build(release)
         return release
 
+    def rebuild(self, release: Release) -> None:
+        self._commits.export_anew(release.sha)
+        self._images.build(release, anew=True)
+
     def uncommitted(self) -> int:
         return self._commits.uncommitted()
 
@@ -100,8 +104,8 @@ class ComposeStack:
     def migrate(self, release: Release) -> None:
         self._one_offs.migrate(release)
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
-        return self._one_offs.migration(release, arguments)
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
+        return self._one_offs.migration(release, arguments, environment or {})
 
     def seed(self, release: Release) -> str:
         return self._one_offs.seed(release)
@@ -204,7 +208,8 @@ class ComposeStack:
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._running.instances(colour)
 
-    def endpoint(self, service: str, colour: Colour) -> str:
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        self._require(service)
         return self._rolling.endpoint(service, colour)
 
     def front_door(self) -> str:
@@ -248,6 +253,10 @@ class ComposeStack:
 
     def database(self, name: str | None = None) -> DatabaseAddress:
         return self._clients.address(name)
+
+    def address(self, service: str) -> tuple[str, int]:
+        self._require(service)
+        return self._running.place(service)
 
     def ask(self, queries: Sequence[str], *, timeout: float) -> list[str]:
         # A driver is imported in less time than a container starts.

@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
 from officeops.stack.port import LogLine
 
+_NEAR = 1 << 16  # bytes that are read rather than searched
+_STAMPLESS = 200  # lines in a row that may say no time, as a traceback's
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,6})?")
 _SECONDS = re.compile(r'"ts":(\d{9,10}(?:\.\d+)?)\b')
 
 
-def lines(service: str, newest: Path) -> Iterator[LogLine]:
-    """Of the current file and the rotated ones beside it, oldest first."""
-    return chain.from_iterable(_lines(service, file) for file in _files(newest))
+def lines(service: str, newest: Path, since: datetime | None = None) -> Iterator[LogLine]:
+    """Of the current file and the rotated ones beside it, oldest first. since: what is older may be left out, and is where that saves
+    reading it."""
+    return chain.from_iterable(_lines(service, file) for file in _files(newest, since))
 
 
-def _files(newest: Path) -> list[IO[str]]:
+def _files(newest: Path, since: datetime | None) -> list[IO[str]]:
     """Open files, oldest first. Opened newest first: one that is rotated meanwhile shows up twice, and is never missed."""
     opened: dict[int, IO[str]] = {}
     for path in [newest, *sorted(newest.parent.glob(f"{newest.name}.*"), key=lambda path: int(path.suffix[1:]))]:
         with suppress(FileNotFoundError):
-            file = path.open(encoding="utf-8", errors="replace")
-            if opened.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:
+            file = path.open("rb")
+            found = os.fstat(file.fileno())
+            if found.st_ino in opened or (since is not None and found.st_mtime < since.timestamp()):
                 file.close()
+                continue
+            file.seek(_begin(file, found.st_size, since) if since else 0)
+            opened[found.st_ino] = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
     return list(reversed(opened.values()))
+
+
+def _begin(file: IO[bytes], size: int, since: datetime) -> int:
+    """A place in the file before everything since then, found by halving; where lines say no time, its begin."""
+    before, behind = 0, size
+    while behind - before > _NEAR:
+        middle = (before + behind) // 2
+        file.seek(middle)
+        file.readline()  # the rest of a line
+        at = next((at for line in islice(file, _STAMPLESS) if (at := _stamp(line.decode(errors="replace")))), None)
+        if at is None or at >= since:
+            behind = middle
+        else:
+            before = middle
+    file.seek(before)
+    if before:
+        file.readline()
+    return file.tell()
 
 
 def _lines(service: str, file: IO[str]) -> Iterator[LogLine]:

@@ -46,7 +46,8 @@ def asked_seconds(question: str) -> int | None:
 
 
 def application(model: str, word_s: float = _WORD_S) -> Starlette:
-    """The API. word_s: seconds between two pieces of an answer."""
+    """The API. word_s: seconds between two pieces of an answer. The model can be deleted and pulled again."""
+    there = {model}
 
     async def home(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("Ollama is running (simulated)")
@@ -56,11 +57,13 @@ def application(model: str, word_s: float = _WORD_S) -> Starlette:
 
     async def tags(_request: Request) -> JSONResponse:
         details = {"format": "simulated", "family": "simulated", "parameter_size": "0B", "quantization_level": "none"}
-        return JSONResponse({"models": [{"name": model, "model": model, "size": 0, "digest": "simulated", "details": details}]})
+        return JSONResponse(
+            {"models": [{"name": name, "model": name, "size": 0, "digest": "simulated", "details": details} for name in there]}
+        )
 
     async def chat(request: Request) -> StreamingResponse | JSONResponse:
         body = await request.json()
-        if body["model"] != model:
+        if body["model"] not in there:
             return JSONResponse({"error": f"model {body['model']!r} not found"}, status_code=404)
         question = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
         pieces, seconds = answer(question, model), asked_seconds(question)
@@ -69,7 +72,14 @@ def application(model: str, word_s: float = _WORD_S) -> Starlette:
         words = list(islice(cycle([*pieces[:-1], pieces[-1] + " "]), max(1, round(seconds / _TALK_WORD_S))))
         return StreamingResponse(_spoken(words, model, seconds / len(words)), media_type="application/x-ndjson")
 
-    async def pull(_request: Request) -> StreamingResponse:
+    async def delete(request: Request) -> PlainTextResponse:
+        body = await request.json()
+        there.discard(body["model"])
+        return PlainTextResponse("")
+
+    async def pull(request: Request) -> StreamingResponse:
+        body = await request.json()
+        there.add(body["model"])
         steps: list[dict[str, Any]] = [{"status": "pulling manifest (simulated)"}, {"status": "success"}]
         return StreamingResponse(iter([json.dumps(step) + "\n" for step in steps]), media_type="application/x-ndjson")
 
@@ -81,6 +91,7 @@ def application(model: str, word_s: float = _WORD_S) -> Starlette:
             Route("/api/chat", chat, methods=["POST"]),
             Route("/api/generate", chat, methods=["POST"]),
             Route("/api/pull", pull, methods=["POST"]),
+            Route("/api/delete", delete, methods=["DELETE"]),
         ]
     )
 

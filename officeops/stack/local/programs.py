@@ -21,7 +21,7 @@ from officeops.runbook.model import LocalProgram
 from officeops.stack.local.postgres import PostgresServer
 from officeops.stack.local.supervisor import Program
 from officeops.stack.port import COLOURS, Colour
-from officeops.stack.values import filled, release_values
+from officeops.stack.values import filled, front_url, release_values
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,17 @@ def upstreams(config: Config, colour: Colour) -> dict[str, str]:
 
 def caddy_environment(config: Config, data: Path) -> dict[str, str | SecretStr]:
     """What the Caddyfile is told. data: where Caddy may keep what it makes."""
-    services = config.runbook.services
+    services, settings = config.runbook.services, config.settings
     (port,) = (port_of(config, service) for service in services.values() if service.kind == "caddy")
     single = {name: service for name, service in services.items() if service.kind == "app" and not service.rolled}
     rolled = {f"{name}_{colour}": address for colour in COLOURS for name, address in upstreams(config, colour).items()}
     return {
-        "SITE_ADDRESS": f":{port}",
+        "SITE_ADDRESS": f"http://:{port}, https://localhost:{settings.https_port}",
+        "SITE_OPTIONS": "auto_https disable_redirects",  # plain HTTP is an answer here
+        "PREFECT": f"127.0.0.1:{settings.prefect_port}",
+        "PREFECT_FRONT": front_url(settings),
         "SITE_BIND": "127.0.0.1",
-        "CADDY_ADMIN": f"127.0.0.1:{config.settings.caddy_admin_port}",
+        "CADDY_ADMIN": f"127.0.0.1:{settings.caddy_admin_port}",
         "XDG_DATA_HOME": str(data),
         "XDG_CONFIG_HOME": str(data),
         "GATE_DIR": as_pattern(gate_folder(config)),

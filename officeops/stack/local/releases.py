@@ -35,6 +35,15 @@ class Releases:
         self._install(self.path(release.sha))
         return release
 
+    def rebuild(self, release: Release) -> None:
+        """Files and packages as they should be. Packages are put over those that are there: processes that run keep what they have."""
+        self.commits.export_anew(release.sha)
+        venv, lock = self.venv(release.sha), self.path(release.sha) / self._lock
+        if not (venv / _COMPLETE).exists():
+            self._install(self.path(release.sha))
+            return
+        self._uv("pip", "sync", "--quiet", "--reinstall", "--require-hashes", "--python", str(venv / "bin" / "python"), str(lock))
+
     def path(self, sha: str) -> Path:
         """Where the release stands."""
         return self.commits.path(sha)

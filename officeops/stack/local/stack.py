@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,6 +60,9 @@ class LocalStack:
     def build(self, ref: str = "HEAD") -> Release:
         self._prepare_home()
         return self._releases.build(ref)
+
+    def rebuild(self, release: Release) -> None:
+        self._releases.rebuild(release)
 
     def uncommitted(self) -> int:
         return self._releases.commits.uncommitted()
@@ -137,12 +141,19 @@ class LocalStack:
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._colours.instances(colour)
 
-    def endpoint(self, service: str, colour: Colour) -> str:
-        return self._colours.endpoint(service, colour)
+    def endpoint(self, service: str, colour: Colour | None = None) -> str:
+        self._require(service)
+        if self._is_rolled(service):
+            return self._colours.endpoint(service, colour or self._colour())
+        return f"http://127.0.0.1:{programs.port_of(self._config, self._config.runbook.services[service])}"
 
     def front_door(self) -> str:
         (service,) = (one for one in self._config.runbook.services.values() if one.kind == "caddy")
         return f"http://127.0.0.1:{programs.port_of(self._config, service)}"
+
+    def address(self, service: str) -> tuple[str, int]:
+        self._require(service)
+        return "127.0.0.1", programs.port_of(self._config, self._config.runbook.services[service])
 
     def in_flight(self, colour: Colour) -> int:
         return self._colours.in_flight(colour)
@@ -194,12 +205,13 @@ class LocalStack:
         run(Command(argv, environment), timeout=_VALIDATE_S)  # refused: what runs goes on as it is
         files.replace(place, wanted.read_bytes())
 
-    def migration(self, release: Release, arguments: Sequence[str]) -> Command:
+    def migration(self, release: Release, arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Command:
         local = self._config.runbook.application.migrate
         given = local.model_copy(update={"command": releases.with_arguments(local.command if local else (), arguments)}) if local else None
         if given is None:
             raise UsageError("The runbook has no migration command (application.migrate).", state="Nothing was run.")
-        return self._one_off_command(release, "migrate", given)
+        command = self._one_off_command(release, "migrate", given)
+        return replace(command, env={**command.env, **(environment or {})})
 
     def logs(
         self,
@@ -212,7 +224,7 @@ class LocalStack:
     ) -> Iterator[LogLine]:
         self._require(service)
         name = programs.name_of(service, colour or self._colour()) if self._is_rolled(service) else service
-        lines = logs.lines(service, self._supervisor.log(name))
+        lines = logs.lines(service, self._supervisor.log(name), since)
         if since is not None:
             lines = (line for line in lines if line.at >= since)
         if until is not None:
@@ -384,6 +396,7 @@ class LocalStack:
             ports.require_free(programs.port_of(self._config, service, colour), programs.port_key(service, colour), name)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name)
+                ports.require_free(self._config.settings.https_port, "HTTPS_PORT", name)
         self._supervisor.start(program)
         deadline = time.monotonic() + timeout
         while why := problem(self._config, name, colour):
@@ -405,6 +418,7 @@ class LocalStack:
                 ports.require_free(port, key, name, ours=ours)
             if service.kind == "caddy":
                 ports.require_free(self._config.settings.caddy_admin_port, "CADDY_ADMIN_PORT", name, ours=ours)
+                ports.require_free(self._config.settings.https_port, "HTTPS_PORT", name, ours=ours)
 
     def _waits(self, name: str) -> bool:
         return bool(self._config.runbook.services[name].depends_on)

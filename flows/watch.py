@@ -1,0 +1,24 @@
+"""The chapter on monitoring, as people see it: what the watcher found last, and how the last day was."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.naming import named
+from officeops.site import open_site
+from tasks import dashboard
+from tasks import watching as steps
+
+
+@flow(
+    name="watch",
+    flow_run_name=named("watch"),
+    description="What the watcher found, for people; and whether it watches.",
+    persist_result=False,
+)
+def watch() -> None:
+    """The rounds themselves are the watcher's, which needs no Prefect. Fails when there are none: so the two watch each other."""
+    site = open_site()
+    steps.publish_values(site)
+    dashboard.publish(site)
+    steps.require_watcher(site)

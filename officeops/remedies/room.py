@@ -1,0 +1,144 @@
+"""The disk fills; memory fills."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from officeops.postgres.connect import connected
+from officeops.releases import records
+from officeops.remedies.remedy import Patient, Remedy, Step
+from officeops.remedies.services import deployed, memory_by_service
+from officeops.stack.port import Release
+
+if TYPE_CHECKING:
+    from officeops.site import Site
+
+_LARGEST = 10
+_DAY = timedelta(days=1)
+
+
+class Disk(Remedy):
+    """A file system is fuller than it may be."""
+
+    name = "disk"
+
+    def fits(self, patient: Patient) -> bool:
+        """Room or inodes of the host."""
+        return patient.measure in ("disk", "inodes")
+
+    def diagnose(self, patient: Patient) -> Mapping[str, str]:
+        """What takes it."""
+        site = patient.site
+        return {"largest directories": _largest(site.home), "releases": _built(site), "logs": _logs(site), "tables": _tables(site)}
+
+    def ladder(self, patient: Patient) -> Sequence[Step]:
+        """Old logs, then releases that nothing needs. Archiving rows is for a person to begin: it needs room itself."""
+        return [
+            Step("rotate logs", lambda: drop_old_logs(patient.site), seconds=5),
+            Step("prune releases", lambda: prune(patient.site), seconds=5),
+        ]
+
+
+class Memory(Remedy):
+    """Memory is fuller than it may be."""
+
+    name = "memory"
+
+    def fits(self, patient: Patient) -> bool:
+        """Of the host or of one service."""
+        return patient.measure == "memory"
+
+    def diagnose(self, patient: Patient) -> Mapping[str, str]:
+        """By service, and what grew."""
+        return {"by service": memory_by_service(patient.site), "grew most": str(grown(patient))}
+
+    def ladder(self, patient: Patient) -> Sequence[Step]:
+        """Restart what grew, without an interruption where it can be."""
+        return [
+            Step(
+                "restart what grew", lambda: restart_gently(patient.site, grown(patient)), lambda: "" if grown(patient) else "nothing grew"
+            )
+        ]
+
+
+def grown(patient: Patient) -> str | None:
+    """The service itself, or for the whole host the one that grew most since the first round that the ledger has; not the database: its cache
+    is meant to grow, and it is never restarted for that."""
+    site, services = patient.site, patient.site.config.runbook.services
+    if patient.service is not None:
+        return patient.subject
+    first = next(iter(site.ledger.samples(since=site.clock() - _DAY, day_before=None)), None)
+    before = {name: (first.values.get(f"{name}.memory_bytes") or 0.0) if first else 0.0 for name in services}
+    growth = {
+        one.service: one.memory - before.get(one.service, 0.0) for one in site.stack.usage() if services[one.service].kind != "postgres"
+    }
+    largest = max(growth, key=lambda name: growth[name], default=None)
+    return largest if largest and growth[largest] > 0 else None
+
+
+def restart_gently(site: Site, service: str | None) -> str:
+    """A rolled service by its other colour, so that nobody notices; another by a restart."""
+    from officeops.releases.rollout import Rollout
+
+    if service is None:
+        return "nothing grew"
+    if not site.config.runbook.services[service].rolled:
+        site.stack.restart(service)
+        return f"{service} was restarted"
+    now = deployed(site)
+    with Rollout.begin(site, Release(now.sha, now.at, now.settings), kind="deploy", why=f"{service} took too much memory") as rollout:
+        rollout.launch()
+        rollout.prove()
+        rollout.switch()
+        rollout.wait_for_requests()
+        rollout.retire()
+    rollout.finish()
+    return f"{service} runs anew in {rollout.colour}, without an interruption"
+
+
+def drop_old_logs(site: Site) -> str:
+    """Rotated logs of the embedded stack, which supervisor made and nobody reads any more; live ones are its own to rotate."""
+    freed = 0
+    for folder in (site.home / "stack" / "logs", site.home / "prefect" / "logs"):
+        for file in folder.glob("*.log.*"):
+            freed += file.stat().st_size
+            file.unlink()
+    return f"{freed / 1e6:.0f} MB of rotated logs are gone"
+
+
+def prune(site: Site) -> str:
+    """Releases that the runbook does not keep."""
+    return f"gone: {', '.join(one[:10] for one in records.prune(site)) or 'nothing'}"
+
+
+def _largest(home: Path) -> str:
+    sizes = {path.name: _size(path) for path in home.iterdir()}
+    ranked = sorted(sizes.items(), key=lambda item: item[1], reverse=True)
+    return "\n".join(f"{name}: {size / 1e6:.0f} MB" for name, size in ranked[:_LARGEST])
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir() or path.is_symlink():
+        return path.lstat().st_size
+    return sum(
+        (Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names if (Path(folder) / name).exists()
+    )
+
+
+def _built(site: Site) -> str:
+    return "\n".join(f"{one.sha[:10]} of {one.built_at:%Y-%m-%d}" for one in site.stack.built())
+
+
+def _logs(site: Site) -> str:
+    files = sorted(site.home.glob("*/logs/*"), key=lambda path: path.stat().st_size, reverse=True)
+    return "\n".join(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB" for path in files[:_LARGEST])
+
+
+def _tables(site: Site) -> str:
+    query = "SELECT relname, pg_size_pretty(pg_total_relation_size(relid)) FROM pg_catalog.pg_statio_user_tables ORDER BY pg_total_relation_size(relid) DESC LIMIT 10"
+    with connected(site.stack.database(), application="officeops heal", timeout=3) as connection:
+        return "\n".join(f"{name}: {size}" for name, size in connection.execute(query))

@@ -1,0 +1,1 @@
+"""The watcher: a round each minute, in a process of its own that needs no Prefect."""

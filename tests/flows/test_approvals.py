@@ -1,0 +1,154 @@
+"""Runs that ask people first, on a real server with a real worker: suspended with a form, resumed, rejected, asked anew, expired."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+
+from deployments.approvals import expiry
+from officeops.lock import lock_holder
+from tests.support.control_plane import Plane, run_sql
+from tests.support.ports import eventually
+from tests.support.postgres import Running
+
+pytestmark = pytest.mark.xdist_group("control_plane")
+DATABASE = "control_plane_office"
+
+
+@pytest.fixture
+def backup(plane: Plane, postgres: Running) -> Iterator[str]:
+    """Id of a backup, made by the command; the office has lost most of its rows since then."""
+    made = plane.officeops("backup", "--json")
+    assert made.status == 0, made.stderr
+    run_sql(postgres, DATABASE, "DELETE FROM public.notes WHERE id > 10")
+    yield str(made.json["id"])
+    run_sql(postgres, DATABASE, "INSERT INTO public.notes SELECT n, 'メモ ' || n FROM generate_series(1, 1000) AS n ON CONFLICT DO NOTHING")
+
+
+def suspended(plane: Plane, run: FlowRun, *, besides: str = "") -> FlowRun:
+    """The run once it waits for an answer; besides: the key of the question that it waited for before."""
+    found = [run]
+
+    def waits() -> bool:
+        found[0] = client.read_flow_run(run.id)
+        state = found[0].state
+        assert state is not None
+        assert not state.is_final(), state
+        return state.name == "Suspended" and key_of(found[0]) != besides and inputs(plane, found[0]).keys() >= {"schema", "description"}
+
+    with plane.client() as client:
+        eventually(waits, 120, "the suspension")
+    return found[0]
+
+
+def key_of(run: FlowRun) -> str:
+    """Of the question that a run waits for."""
+    assert run.state is not None
+    return str(run.state.state_details.pause_key)
+
+
+def inputs(plane: Plane, run: FlowRun) -> dict[str, str]:
+    """What belongs to the form that a run waits for: schema and description."""
+    with plane.client() as client:
+        found = client.request(
+            "POST", "/flow_runs/{id}/input/filter", path_params={"id": run.id}, json={"prefix": f"suspended-{key_of(run)}", "limit": 10}
+        )
+        return {one["key"].rsplit("-", 1)[1]: one["value"] for one in found.json()}
+
+
+def form(plane: Plane, run: FlowRun) -> dict[str, dict[str, object]]:
+    """Its fields."""
+    found = inputs(plane, run)
+    return json.loads(found["schema"])["properties"] if "schema" in found else {}  # type: ignore[no-any-return]
+
+
+def answer(plane: Plane, run: FlowRun, decision: str, reason: str, who: str = "Sato") -> str:
+    """What the server says of an answer to the form."""
+    with plane.client() as client:
+        return client.resume_flow_run(run.id, run_input={"decision": decision, "who": who, "reason": reason}).status.value
+
+
+def rows(postgres: Running) -> object:
+    return run_sql(postgres, DATABASE, "SELECT count(*) FROM public.notes")[0][0]
+
+
+def reports(plane: Plane, run: UUID) -> dict[str, str]:
+    """Markdown artifacts of a run by key."""
+    with plane.client() as client:
+        found = client.read_artifacts(flow_run_filter=FlowRunFilter(id={"any_": [run]}))
+    return {str(one.key): str(one.data) for one in found if one.type == "markdown"}
+
+
+def test_a_restore_waits_for_an_answer_holding_nothing_and_once_approved_is_done_once(plane: Plane, postgres: Running, backup: str) -> None:
+    asked = suspended(plane, plane.start("restore", backup=backup, why="a test"))
+    assert list(form(plane, asked)) != []
+    assert sorted(form(plane, asked), key=lambda name: form(plane, asked)[name]["position"]) == ["decision", "who", "reason"]
+    assert backup in inputs(plane, asked)["description"]
+    assert rows(postgres) == 10
+    eventually(lambda: lock_holder(plane.site.home, plane.site.name) is None, 20, "the lock's release")
+    with plane.client() as client:
+        limit = client.read_work_pool(f"officeops-{plane.site.name}")
+        assert limit.concurrency_limit == 1
+    # The worker's only slot is free: another run takes place meanwhile.
+    assert plane.ended(plane.start("restore", backup=backup, dry_run=True), 150).state_name == "Completed"
+
+    assert answer(plane, asked, "perhaps", "no such choice") == "REJECT"
+    assert answer(plane, asked, "approve", "rows were lost") == "ACCEPT"
+    ended = plane.ended(asked, 150)
+    assert (ended.state_name, rows(postgres)) == ("Completed", 1000)
+    assert f"backup:{backup}" in ended.tags
+    assert ended.name.startswith(f"restore {backup} ")
+    (approval,) = [one for one in plane.site.ledger.approvals() if one.run == str(asked.id)]
+    assert (approval.decision, approval.who, approval.why) == ("approve", "Sato", "rows were lost")
+    done = [one for one in plane.site.ledger.operations("restore", outcome="done") if one.facts.get("source") == backup]
+    assert len(done) == 1
+    assert "a test" in reports(plane, ended.id)[f"restore-{plane.site.name.replace('_', '-')}"]
+
+
+def test_a_rejected_run_is_cancelled_and_says_by_whom_and_why(plane: Plane, postgres: Running, backup: str) -> None:
+    asked = suspended(plane, plane.start("restore", backup=backup))
+    assert answer(plane, asked, "reject", "not today") == "ACCEPT"
+    ended = plane.ended(asked, 150)
+    assert ended.state is not None
+    assert (ended.state.type.value, ended.state.message) == ("CANCELLED", "Rejected by Sato: not today. Nothing was changed.")
+    assert rows(postgres) == 10
+    assert "not today" in reports(plane, ended.id)[f"restore-{plane.site.name.replace('_', '-')}"]
+
+
+def test_what_changed_while_nobody_answered_is_asked_about_anew(plane: Plane, postgres: Running, backup: str) -> None:
+    asked = suspended(plane, plane.start("restore", backup="latest"))
+    newer = plane.officeops("backup", "--json").json["id"]
+    assert answer(plane, asked, "approve", "rows were lost") == "ACCEPT"
+    anew = suspended(plane, asked, besides=key_of(asked))
+    assert "Asked anew" in inputs(plane, anew)["description"]
+    assert newer in inputs(plane, anew)["description"]
+    assert rows(postgres) == 10
+    assert answer(plane, anew, "reject", "that is another backup") == "ACCEPT"
+    assert plane.ended(anew, 150).state_name == "Cancelled"
+
+
+def test_without_an_answer_the_run_is_cancelled_in_time_and_cannot_be_approved_any_more(
+    plane: Plane, postgres: Running, backup: str
+) -> None:
+    known = plane.site.config
+    soon = known.runbook.model_copy(update={"approvals": known.runbook.approvals.model_copy(update={"expires_hours": 12 / 3600})})
+    with plane.client() as client:
+        (automation,) = client.read_automations_by_name(expiry(known).name)
+        client.update_automation(automation.id, expiry(replace(known, runbook=soon)))
+    try:
+        asked = plane.start("restore", backup=backup)
+        ended = plane.ended(asked, 150)
+    finally:
+        with plane.client() as client:
+            client.update_automation(automation.id, expiry(known))
+    assert ended.state is not None
+    assert ended.state.type.value == "CANCELLED"
+    assert "Nothing was changed" in str(ended.state.message)
+    assert answer(plane, ended, "approve", "too late") == "ABORT"
+    assert rows(postgres) == 10

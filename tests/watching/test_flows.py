@@ -1,0 +1,50 @@
+"""The flows heal and watch, on a real server."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from officeops.clock import utc_now
+from officeops.probes.plane import Server
+from officeops.watching.events import Event, Queue, unhealthy
+from tests.support.control_plane import Plane
+from tests.support.ports import eventually
+
+pytestmark = pytest.mark.xdist_group("control_plane")
+
+
+def test_the_watcher_runs_and_does_its_rounds(plane: Plane) -> None:
+    eventually(lambda: plane.site.ledger.samples(since=utc_now() - timedelta(days=1)), 60, "the watcher's first round")
+
+
+def test_heal_finds_what_is_well_well_and_says_so(plane: Plane) -> None:
+    run = plane.ended(plane.start("heal", probe="host.inodes"))
+    assert run.state is not None
+    assert (run.state.type.value, run.state.name) == ("COMPLETED", "Well")
+
+
+def test_watch_publishes_the_last_day(plane: Plane) -> None:
+    eventually(lambda: plane.site.ledger.samples(since=utc_now() - timedelta(days=1)), 60, "the watcher's first round")
+    with plane.client() as client:
+        run = plane.ended(client.create_flow_run_from_deployment(plane.deployment("watch").id))
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.message
+    found = Server(plane.site, timeout=30).post(
+        "/artifacts/filter", {"artifacts": {"key": {"any_": [f"watch-{plane.site.name}".replace("_", "-")]}}}
+    )
+    assert "host.disk" in found[0]["data"]
+
+
+def test_an_event_of_the_watcher_starts_the_flow_heal(plane: Plane) -> None:
+    queue = Queue(plane.site.home / "test-events")
+    event: Event = unhealthy(plane.site, "host.disk")
+    queue.put(plane.site, [event])
+    assert queue.deliver(plane.site) == 0
+
+    def begun() -> bool:
+        runs = Server(plane.site, timeout=30).post("/flow_runs/filter", {"flows": {"name": {"any_": ["heal"]}}})
+        return any(run["parameters"].get("options", {}).get("probe") == "host.disk" for run in runs)
+
+    eventually(begun, 60, "the run that the automation starts")
