@@ -31,7 +31,7 @@ from officeops.site import Site, open_site
 from officeops.store.file import FileStore
 from tests.support.site import PROJECT
 
-_LONGEST_S = 60  # a process that takes longer hangs, and says where
+_LONGEST_S = 120  # a process that takes longer hangs, and says where
 Killed = Callable[[str, int], tuple[bool, int]]
 
 
