@@ -137,4 +137,4 @@ def test_the_worker_runs_one_after_the_other_and_each_leaves_its_report(plane: P
     assert first.end_time <= second.start_time
     with plane.client() as client:
         artifacts = [client.read_artifacts(flow_run_filter=FlowRunFilter(id={"any_": [run.id]})) for run in ended]
-    assert [{artifact.type for artifact in found} for found in artifacts] == [{"markdown", "table"}] * 2
+    assert [{artifact.type for artifact in found} for found in artifacts] == [{"markdown", "table", "image"}] * 2
