@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
@@ -30,7 +31,7 @@ def data_uri(svg: str) -> str:
 
 def _drawn(points: Points, unit: str, zone: tzinfo, limit: float | None) -> Iterator[str]:
     first, last = points[0][0], max(points[-1][0], points[0][0] + timedelta(hours=1))
-    top = max([value for _, value in points] + ([limit] if limit is not None else [])) * 1.1 or 1.0
+    top = _round_top(max([value for _, value in points] + ([limit] if limit is not None else [])))
 
     def x(at: datetime) -> float:
         return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * ((at - first) / (last - first)), 1)
@@ -51,6 +52,15 @@ def _drawn(points: Points, unit: str, zone: tzinfo, limit: float | None) -> Iter
     yield f'<polyline points="{line}" fill="none" stroke="#2457c5" stroke-width="2"/>'
     yield f'<circle cx="{x(points[-1][0])}" cy="{y(points[-1][1])}" r="3.5" fill="#2457c5"/>'
     yield _text(_WIDTH - _RIGHT, 22, f"now {points[-1][1]:.3g} {unit}", 'text-anchor="end"')
+
+
+def _round_top(most: float) -> float:
+    """Four round steps that reach beyond the highest value."""
+    if most <= 0:
+        return 1.0
+    least = most * 1.05 / 4
+    power = 10.0 ** math.floor(math.log10(least))
+    return 4 * next(step for step in (power, 2 * power, 2.5 * power, 5 * power, 10 * power) if step >= least)
 
 
 def _text(x: float, y: float, text: str, more: str = "") -> str:

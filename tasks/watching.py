@@ -30,7 +30,7 @@ def publish_alerts(site: Site) -> None:
         {"alert": one.name, "state": one.phase, "since": iso(one.since), "what": one.text, "explained by": one.cause or ""}
         for one in site.ledger.alerts()
     ]
-    reporting.table("alerts", site.name, alerts, description=f"{len(alerts)} alerts")
+    reporting.table("alerts", site.name, alerts, description=f"Open alerts: {len(alerts)}")
     incidents = [
         {
             "at": one.started_at,

@@ -47,6 +47,11 @@ def test_times_are_those_of_the_zone_and_titles_are_text() -> None:
     assert "Disk <of> 事務所" in found
 
 
+def test_the_scale_has_round_steps_beyond_the_highest_value() -> None:
+    assert {"0 GB", "25 GB", "50 GB", "75 GB", "100 GB"} <= set(words(drawn([10, 20], limit=80)))
+    assert {"0 GB", "0.5 GB", "1 GB", "1.5 GB", "2 GB"} <= set(words(drawn([1.2, 1.5])))
+
+
 def test_one_figure_none_and_nothing_but_zeros_are_pictures_too() -> None:
     assert len(line(drawn([5]))) == 1
     assert len(line(drawn([0, 0]))) == 2

@@ -121,7 +121,7 @@ class Batch:
                 if sql.needs_list(unit, table):
                     connection.execute(sql.create_listed(unit, table).encode())
             connection.execute(f"SET work_mem = '{_WORK_MEM}'".encode())
-            after = self._after(states.batches(connection, policy=self.policy.name))
+            after = states.last_waiting(connection, self.policy.name)  # those are not listed again
             moment = self.site.clock()
             with _one_moment(connection):
                 units, upto = self._list(connection, unit, moment, after)
@@ -133,11 +133,6 @@ class Batch:
             for one in made:
                 targets.stored(store, one.object, self.spool / Path(one.object).name)
         return ArchiveManifest(**facts, tables=tuple(made)), upto
-
-    def _after(self, known: list[BatchRecord]) -> list[str] | None:
-        """Rows of batches that are still in the database are not listed again."""
-        waiting = [record.upto for record in known if record.state in ("exported", "verified", "deleting") and record.upto]
-        return waiting[-1] if waiting else None
 
     def _list(self, connection: Connection[Any], unit: Unit, moment: datetime, after: list[str] | None) -> tuple[int, list[str]]:
         query = sql.chosen(unit.root, self.policy.age_column, self.policy.where, after=after is not None, limit=self.policy.batch_size)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 UNIT, FINGERPRINT = "officeops_unit", "officeops_fingerprint"  # columns of our own in the files
 _AGES = {"date", "timestamp", "timestamptz"}
 _UNCHANGED = "Nothing was read or changed."
+# Numbers that are none have many binary forms (infinity minus infinity has a sign) and one text.
+_FLOATS = ", ".join(f"'pg_catalog.{name}'::regtype" for name in ("float4", "float8", "float4[]", "float8[]"))
 _ON_DELETE = {
     "a": "forbids the deletion",
     "r": "forbids the deletion",
@@ -202,7 +204,7 @@ def _columns(connection: Connection[Any], oid: int) -> tuple[Column, ...]:
         SELECT a.attname, format_type(a.atttypid, a.atttypmod),
                CASE WHEN b.typnamespace = 'pg_catalog'::regnamespace AND b.typtype = 'b' AND b.typelem = 0 THEN b.typname ELSE '' END,
                CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END,
-               a.attgenerated <> '', getdatabaseencoding() = 'UTF8' AND a.atttypid IN ({BINARY_TYPES})
+               a.attgenerated <> '', getdatabaseencoding() = 'UTF8' AND a.atttypid IN ({BINARY_TYPES}) AND a.atttypid NOT IN ({_FLOATS})
         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
              JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
         WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum

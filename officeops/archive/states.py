@@ -121,29 +121,41 @@ def _there(connection: Connection[Any]) -> bool:
     return bool(row and row[0])
 
 
-def batches(connection: Connection[Any], *, policy: str | None = None) -> list[BatchRecord]:
-    """All batches, or those of a policy, oldest first. None when the database never had any."""
+def batches(connection: Connection[Any], *, policy: str | None = None, id: str | None = None) -> list[BatchRecord]:
+    """All batches, or those of a policy, or the one of that id, oldest first. None when the database never had any."""
     if not _there(connection):
         return []
     absent: dict[str, dict[str, int]] = {}
     for batch, why, rows in connection.execute(
-        "SELECT batch, why, sum(last_row - first_row + 1)::bigint FROM officeops.archive_absent GROUP BY 1, 2"
+        "SELECT batch, why, sum(last_row - first_row + 1)::bigint FROM officeops.archive_absent WHERE batch = coalesce(%s, batch) GROUP BY 1, 2",
+        (id,),
     ):
         absent.setdefault(batch, {})[why] = rows
     found = connection.execute(
-        f"SELECT {_COLUMNS} FROM officeops.archive_batches WHERE policy = coalesce(%s, policy) ORDER BY planned_at, id".encode(), (policy,)
+        f"SELECT {_COLUMNS} FROM officeops.archive_batches WHERE policy = coalesce(%s, policy) AND id = coalesce(%s, id)"
+        " ORDER BY planned_at, id".encode(),
+        (policy, id),
     ).fetchall()
     return [_record(row, absent.get(row[0], {})) for row in found]
 
 
 def batch(connection: Connection[Any], wanted: str) -> BatchRecord:
     """The batch of that id, or of an unambiguous beginning of it. Raises UsageError."""
-    known = batches(connection)
-    found = [one for one in known if one.id == wanted] or [one for one in known if one.id.startswith(wanted)]
+    found = batches(connection, id=wanted) or [one for one in batches(connection) if one.id.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     problem = f"{wanted!r} fits {len(found)} batches" if found else f"There is no batch {wanted!r}"
     raise UsageError(f"{problem}.", state="Nothing was changed.", todo="`officeops archives` lists them.")
+
+
+def last_waiting(connection: Connection[Any], policy: str) -> list[str] | None:
+    """The key up to which rows of the policy's table are in batches and may still be in the database; None when there is none."""
+    row = connection.execute(
+        "SELECT upto FROM officeops.archive_batches WHERE policy = %s AND state IN ('exported', 'verified', 'deleting')"
+        " ORDER BY planned_at DESC, id DESC LIMIT 1",
+        (policy,),
+    ).fetchone()
+    return None if row is None else list(row[0])
 
 
 def _record(row: Sequence[Any], absent: dict[str, int]) -> BatchRecord:

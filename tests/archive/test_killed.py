@@ -24,7 +24,7 @@ from tests.support.postgres import Running
 
 Sql = Callable[..., list[tuple[object, ...]]]
 KILLS = int(os.environ.get("OFFICEOPS_KILLS", "40"))
-TABLES = ("talks", "lines", "notes")
+TEXTS = {"talks": "title", "lines": "body", "notes": "body"}
 Oracle = dict[str, dict[int, str | None]]
 
 
@@ -52,14 +52,14 @@ class Writer:
         with connected(self._address, application="a writer") as connection:  # type: ignore[arg-type]
             connection.execute("SET search_path TO public, pg_catalog")
             while not self._stop.is_set():
-                table = self._random.choice(TABLES)
+                table = self._random.choice(list(TEXTS))
                 rows = list(self._oracle[table])
                 if rows:
                     self._change(connection, table, self._random.choice(rows))
                 time.sleep(0.005)
 
     def _change(self, connection: psycopg.Connection[object], table: str, row: int) -> None:
-        text = {"talks": "title", "lines": "body", "notes": "body"}[table]
+        text = TEXTS[table]
         what = self._random.random()
         if what < 0.5:
             value = f"changed {self._next}"
@@ -80,33 +80,37 @@ class Writer:
         self.changes += 1
 
 
-def found(site: Site, run_sql: Sql, table: str) -> list[tuple[int, str | None]]:
-    """Live and archived rows together."""
-    text = "title" if table == "talks" else "body"
-    rows = run_sql(f"SELECT id, {text} FROM {table}")
+def found(site: Site, run_sql: Sql) -> dict[str, list[tuple[int, str | None]]]:
+    """Live and archived rows together, by table."""
+    both = " UNION ALL ".join(f"SELECT '{table}', id, {text} FROM {table}" for table, text in TEXTS.items())
+    rows = run_sql(both)
     if run_sql("SELECT to_regclass('officeops.archive_batches')") != [(None,)]:
         with states.session(site, "test") as connection:
             left = any(record.state in ("deleting", "done") for record in states.batches(connection))
-        rows += query(site, f"SELECT id, {text} FROM {table}").rows if left else []
-    return sorted((int(str(row[0])), None if row[1] is None else str(row[1])) for row in rows)
+        rows += query(site, both).rows if left else []
+    return {table: sorted((int(str(row)), None if text is None else str(text)) for at, row, text in rows if at == table) for table in TEXTS}
 
 
 def test_no_row_is_lost_or_there_twice(site_of: Callable[..., Site], run_sql: Sql, postgres: Running, database: str) -> None:
     chance = random.Random(int(os.environ.get("OFFICEOPS_SEED", "20261124")))
     run_sql(TALKS)
-    site = site_of(POLICY.replace("grace", "batch_size: 25, grace"))
+    site = site_of(POLICY.replace("grace", "batch_size: 40, grace"))
     proven(site)
-    oracle: Oracle = {table: {} for table in TABLES}
+    oracle: Oracle = {table: {} for table in TEXTS}
     writer, first, kills, moments = Writer(postgres.address(database), oracle, chance.randrange(1 << 30)), 1, 0, 400
 
     def top_up() -> None:
         nonlocal first
+        if run_sql("SELECT count(*) < 60 FROM talks WHERE at < now() - interval '30 days'") == [(False,)]:
+            return
         fill(run_sql, 40, 2, first=first)
-        for table in TABLES:
-            text = "title" if table == "talks" else "body"
+        for table, text in TEXTS.items():
             rows = run_sql(f"SELECT id, {text} FROM {table}")
             oracle[table].update({int(str(row)): None if value is None else str(value) for row, value in rows})
         first += 42
+
+    def known() -> dict[str, list[tuple[int, str | None]]]:
+        return {table: sorted(rows.items()) for table, rows in oracle.items()}
 
     def done_batches() -> list[str]:
         with states.session(site, "test") as connection:
@@ -122,12 +126,10 @@ def test_no_row_is_lost_or_there_twice(site_of: Callable[..., Site], run_sql: Sq
                 was, counted = killed(back, chance.randrange(60 if back else moments))
             kills += was
             moments = max(moments, counted)
-            for table in TABLES:
-                assert found(site, run_sql, table) == sorted(oracle[table].items()), (kills, back, table)
+            assert found(site, run_sql) == known(), (kills, back)
         for _ in range(2):  # rows before those of a batch that waits are listed when it is done
             assert killed("", -1)[0] is False
-    for table in TABLES:
-        assert found(site, run_sql, table) == sorted(oracle[table].items())
+    assert found(site, run_sql) == known()
     assert writer.changes > KILLS
     assert run_sql("SELECT count(*) FROM talks WHERE at < now() - interval '30 days'") == [(0,)]
     with states.session(site, "test") as connection:

@@ -147,6 +147,8 @@ def test_whatever_the_values_are(made: Site, run_sql: Sql, postgres: Running, da
     @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(VALUES, min_size=1, max_size=40))
     def holds(rows: list[dict[str, object]]) -> None:
+        for left in Batch.pending(made):  # of an example that failed
+            left.discard()
         with connected(postgres.address(database), application="test") as connection:
             connection.execute("DELETE FROM public.made")
             statement = (
@@ -161,6 +163,13 @@ def test_whatever_the_values_are(made: Site, run_sql: Sql, postgres: Running, da
         assert run_sql("SELECT m::text FROM made AS m ORDER BY id") == before
 
     holds()
+
+
+def test_numbers_that_are_none_are_equal_however_they_came_to_be(made: Site, run_sql: Sql) -> None:
+    """On this processor infinity minus infinity has a sign, which no text has."""
+    run_sql("INSERT INTO made (id, f, r) VALUES (1, 'inf'::float8 - 'inf'::float8, 'inf'::float4 - 'inf'::float4), (2, 'NaN', 'NaN')")
+    (batch,) = archive(made, "made")
+    assert Return(made, batch.id).run().refused == 0
 
 
 def test_a_row_larger_than_a_block_goes_through(made: Site, run_sql: Sql) -> None:

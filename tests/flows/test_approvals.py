@@ -22,13 +22,19 @@ pytestmark = pytest.mark.xdist_group("control_plane")
 DATABASE = "control_plane_office"
 
 
-@pytest.fixture
-def backup(plane: Plane, postgres: Running) -> Iterator[str]:
-    """Id of a backup, made by the command; the office has lost most of its rows since then."""
+@pytest.fixture(scope="module")
+def whole(plane: Plane) -> str:
+    """Id of a backup of the whole office, made by the command."""
     made = plane.officeops("backup", "--json")
     assert made.status == 0, made.stderr
+    return str(made.json["id"])
+
+
+@pytest.fixture
+def backup(whole: str, postgres: Running) -> Iterator[str]:
+    """The same; the office has lost most of its rows since then."""
     run_sql(postgres, DATABASE, "DELETE FROM public.notes WHERE id > 10")
-    yield str(made.json["id"])
+    yield whole
     run_sql(postgres, DATABASE, "INSERT INTO public.notes SELECT n, 'メモ ' || n FROM generate_series(1, 1000) AS n ON CONFLICT DO NOTHING")
 
 

@@ -114,7 +114,7 @@ def person(base: str, *, pictures: Path | None = None) -> Iterator[Person]:
         apart = _apart(folder, program, urlsplit(base).port or 80)
         browser = playwright.chromium.launch(executable_path=apart, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"])
         context = browser.new_context(
-            viewport={"width": 1280, "height": 800}, locale="en-GB", timezone_id="Asia/Tokyo", ignore_https_errors=True
+            viewport={"width": 1280, "height": 900}, locale="en-GB", timezone_id="Asia/Tokyo", ignore_https_errors=True
         )
         page = context.new_page()
         page.set_default_timeout(_WAIT_MS)

@@ -6,6 +6,7 @@ and at how many moments it could have been killed.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import random
@@ -30,6 +31,7 @@ from officeops.site import Site, open_site
 from officeops.store.file import FileStore
 from tests.support.site import PROJECT
 
+_LONGEST_S = 120  # a process that takes longer hangs, and says where
 Killed = Callable[[str, int], tuple[bool, int]]
 
 
@@ -87,6 +89,7 @@ def main() -> None:
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
+            faulthandler.dump_traceback_later(_LONGEST_S, exit=True)
             moments = _count(moment)
             (bring_back if batch else archive)(open_site(Path(sys.argv[1])), batch)
             os.write(writer, str(moments[0]).encode())
