@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from officeops.releases.models import pull_models
 from officeops.stack.local.ollama import asked_seconds
 from tests.support.load import strict_load
 from tests.support.stack import RunningStack
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.xdist_group("stack")
 
 def test_a_stack_that_is_left_alone_answers_everything(running: RunningStack) -> None:
     running.stack.seed(running.release)
+    pull_models(running.site, running.release)
     with strict_load(running.site) as load:
         load.stream(5)
         time.sleep(4)
