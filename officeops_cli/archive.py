@@ -33,9 +33,12 @@ def archive(
     folder: Folder = None,
 ) -> None:
     """Old rows leave the database as Parquet files: exported, read back, and removed after their grace and a drilled backup."""
+    from officeops.archive.batch import policy_named
     from officeops_cli.runs import recorded
 
     site = open_site(folder)
+    if policy is not None:
+        policy_named(site, policy)  # a wrong name is told at once
     with recorded(site.config, offline=offline, wait_minutes=wait):
         from flows.archive import ArchiveOptions
         from flows.archive import archive as flow
@@ -166,9 +169,12 @@ def unarchive(
     folder: Folder = None,
 ) -> None:
     """Archived rows come back, parents first, compared with what was archived. What is in the way stays, and is reported."""
+    from officeops.archive import states
     from officeops_cli.runs import recorded
 
     site = open_site(folder)
+    with states.session(site, "unarchive") as connection:
+        states.batch(connection, batch)  # a wrong id is told at once
     with recorded(site.config, offline=offline, wait_minutes=wait):
         from flows.archive import UnarchiveOptions
         from flows.archive import unarchive as flow
