@@ -51,6 +51,7 @@ class Command:
     daemonizes: what it leaves behind when it ends well is meant to live on; of any other program nothing does.
     on_kill: called after the group was killed, for what the kill does not reach (a process inside a container).
     title: what it is called in messages, when that is not the program's own name.
+    tells_on_stdout: why it failed may stand at the end of what it prints, and belongs into the message of `run`.
     explain: the error that a failure with this status and these words on stderr is told as, None for a CommandError.
     """
 
@@ -62,6 +63,7 @@ class Command:
     on_kill: Callable[[], None] | None = None
     title: str = ""
     explain: Callable[[int, str], OfficeOpsError | None] | None = None
+    tells_on_stdout: bool = False
 
     @property
     def name(self) -> str:
@@ -272,7 +274,13 @@ def run(command: Command, *, timeout: float, stdin: bytes = b"", ok: Sequence[in
             writer = threading.Thread(target=_feed, args=(child.stdin, stdin), daemon=True)
             writer.start()
         out = child.stdout.read()
-        status = child.wait(ok=ok)
+        try:
+            status = child.wait(ok=ok)
+        except CommandError as error:
+            if not command.tells_on_stdout or error.status is None:
+                raise
+            said = "\n".join([*out.decode(errors="replace").splitlines()[-_STDERR_LINES:], error.stderr])
+            raise CommandError(command, f"failed with status {error.status}", said, status=error.status) from error
         return Completed(status, out, child.stderr)
 
 

@@ -23,7 +23,7 @@ SHA, CREATED = "0a" * 20, "2026-01-02T03:04:05+09:00"
 TELL_TALE = "TellTale7QzWk"
 SERVICES = {"backend-blue": "backend", "frontend-blue": "frontend", "prefect-server": "worker"}  # the images' names
 # What each adds to the image below it, in MB, with a fifth to spare.
-LARGEST = {"backend": 85, "frontend": 1, "worker": 520}
+LARGEST = {"backend": 85, "frontend": 1, "worker": 840}  # the worker has pyarrow and duckdb
 FROM = {"backend": "PYTHON_IMAGE", "frontend": "CADDY_IMAGE", "worker": "PYTHON_IMAGE"}
 Inside = Callable[..., str]
 
@@ -163,9 +163,10 @@ def test_a_secret_in_a_layer_would_be_found(built: Built) -> None:
 
 
 def test_a_pip_conf_given_as_a_secret_is_used(built: Built) -> None:
-    built.new_lock()
+    before = built.new_lock()
     with pytest.raises(CommandError, match=r"No matching distribution|not find a version"):
         built.build("backend-blue", pip_conf="[global]\nno-index = true\n")
+    (built.folder / "backend" / "requirements.lock").write_text(before)
 
 
 def test_after_a_change_of_the_code_the_packages_are_not_installed_again(built: Built) -> None:

@@ -36,8 +36,9 @@ class Project:
         common = ("--project-name", self.name, "--project-directory", str(self.directory), "--env-file", str(self.env_file))
         output = ("--ansi=never", "--progress=plain")
         return Command(
-            ("docker", "compose", *common, *files, *profiles, *output, *arguments), {**self.environment, **environment}, cwd=self.directory
-        )
+            ("docker", "compose", *common, *files, *profiles, *output, *arguments), {**self.environment, **environment}, cwd=self.directory,
+            tells_on_stdout=arguments[0] == "build",  # the words of a program that failed in a build are in its progress
+        )  # fmt: skip
 
 
 def config(*, profiles: bool = False) -> list[str]:
