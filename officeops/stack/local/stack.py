@@ -162,6 +162,12 @@ class LocalStack:
     def gate_folder(self) -> Path:
         return programs.gate_folder(self._config)
 
+    def note_addresses(self) -> None:
+        """Nobody resolves names here."""
+
+    def cautions(self) -> list[str]:
+        return []
+
     def record(self, deployed: Deployed) -> None:
         releases.record(self._home, deployed)
 
