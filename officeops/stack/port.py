@@ -119,11 +119,11 @@ class Stack(Protocol):
         """Makes a release of git `ref` of the application's repository, or reuses the one that exists. Nothing that runs is touched."""
         ...
 
-    def up(self, release: Release) -> None:
+    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
         """Everything running and healthy on `release`, in order of dependency, schema migrated; rolled services in the deployed colour,
         whose gate is open, the other colour gone. Waits; reports progress; raises OfficeOpsError naming the service, its last log lines
         and the remedy (a port taken: the port and who holds it). Another release than the one that runs takes its place with an
-        interruption: `deploy` does it without."""
+        interruption: `deploy` does it without. keep_proxy: the front door keeps the configuration that it has."""
         ...
 
     def down(self) -> None:

@@ -114,13 +114,14 @@ class ComposeStack:
 
     # --- everything ----------------------------------------------------------------------------------------------------------
 
-    def up(self, release: Release) -> None:
+    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         services, colour = self._runbook.services, self._colour()
         self._require_ours()
         self._require_ports(release)
         self._make_gate(colour)
-        self._proxy.place(self._caddyfile(release))
+        if not keep_proxy or self.proxy_digest() is None:
+            self._proxy.place(self._caddyfile(release))
         first = [name for name, service in services.items() if not service.depends_on and service.kind != "app"]
         self._bring_up(release, first, wait_for=[self._runbook.database.service])
         self.migrate(release)
