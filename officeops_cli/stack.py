@@ -72,6 +72,7 @@ def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Up:
 
     times, started = plane.Started(), plane.Started()
     with site.locked("up"), console.progress_bars(), ThreadPoolExecutor(1) as pool:
+        site.stack.require_ours()  # before Prefect's containers are touched: they are of the same project
         context = copy_context()
         prefect = pool.submit(context.run, plane.up, site.config) if with_control_plane else None
         with times.part("release"):
@@ -101,6 +102,7 @@ def down(folder: Folder = None) -> None:
 
     site = open_site(folder)
     with site.locked("down"):
+        site.stack.require_ours()
         plane.down(site.config)
         site.stack.down()
     console.err.print("[green]✓[/] Nothing of it runs any more. The data is kept.")

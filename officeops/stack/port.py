@@ -130,6 +130,11 @@ class Stack(Protocol):
         """Every service stopped, data kept. Returns when no process is left."""
         ...
 
+    def require_ours(self) -> None:
+        """Raises UsageError when what runs under this stack's name on this host belongs to another folder: nothing of it may be changed
+        then. `up` and `down` ask by themselves; whatever else starts, stops or ends something asks first."""
+        ...
+
     def migrate(self, release: Release) -> None:
         """Brings the schema to the release's revision."""
         ...

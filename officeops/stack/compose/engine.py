@@ -23,7 +23,10 @@ PROJECT, SERVICE, COMPOSE_ONE_OFF = "com.docker.compose.project", "com.docker.co
 _ANSWER_S = 60
 _BUSY = 409
 ENGINE_FAILED = 125  # as `docker run` says of everything that is not the program's own doing
-_DOWN = re.compile(r"cannot connect to the docker daemon|error during connect|is the docker daemon running", re.IGNORECASE)
+_DOWN = re.compile(  # the last one is what this program itself says, in the child process of `execute`
+    r"cannot connect to the docker daemon|error during connect|is the docker daemon running|the docker engine at \S+ does not answer",
+    re.IGNORECASE,
+)
 _PORT = re.compile(
     r"[Bb]ind for \S*?:(\d+) failed: port is already allocated"
     r"|listen tcp\S* \S*?:(\d+): bind: address already in use"

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from officeops.errors import OfficeOpsError
 from officeops.process import Command
-from officeops.stack.compose.engine import Engine
+from officeops.stack.compose.engine import ENGINE_FAILED, Engine
 
 _ENVIRONMENT, _MARK = "OFFICEOPS_EXEC_ENVIRONMENT", "OFFICEOPS_EXEC"
 _CHUNK = 1 << 16
@@ -52,7 +52,7 @@ def command(container: str, argv: Sequence[str], environment: Mapping[str, str |
     }
     secret = {f"{_ENVIRONMENT}_{key}": value for key, value in environment.items() if isinstance(value, SecretStr)}  # hidden in stderr
     program = (sys.executable, "-m", "officeops.stack.compose.execute", container, *argv)
-    return Command(program, {**ours, **secret}, on_kill=lambda: end(Engine(), container, mark))
+    return Command(program, {**ours, **secret}, title=Path(argv[0]).name, on_kill=lambda: end(Engine(), container, mark))
 
 
 def end(engine: Engine, container: str, mark: str) -> None:
@@ -108,14 +108,15 @@ class Inside:
             self._socket.shutdown(socket.SHUT_WR)
 
     def _relay(self) -> None:
-        while len(header := self._reader.read(_FRAME.size)) == _FRAME.size:
-            stream, length = _FRAME.unpack(header)
-            while length:
-                chunk = self._reader.read(min(length, 1 << 20))
-                if not chunk:
-                    return
-                length -= len(chunk)
-                _write(stream, chunk)
+        with suppress(ConnectionResetError):  # how the program ended, or whether the engine did, is asked next
+            while len(header := self._reader.read(_FRAME.size)) == _FRAME.size:
+                stream, length = _FRAME.unpack(header)
+                while length:
+                    chunk = self._reader.read(min(length, 1 << 20))
+                    if not chunk:
+                        return
+                    length -= len(chunk)
+                    _write(stream, chunk)
 
 
 def _write(descriptor: int, chunk: bytes) -> None:
@@ -134,17 +135,26 @@ def main() -> int:
         with engine.explained():
             inside = Inside(engine, container, argv, json.loads(os.environ[_ENVIRONMENT]), os.environ[_MARK])
     except OfficeOpsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 125
+        return _say(error)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     try:
-        return inside.run()
+        with engine.explained():
+            return inside.run()
     except BrokenPipeError:
         inside.end()
         return _CUT
+    except OfficeOpsError as error:
+        inside.end()
+        return _say(error)
     except BaseException:
         inside.end()
         raise
+
+
+def _say(error: OfficeOpsError) -> int:
+    """The exit status with which `Engine.asked` knows that the engine failed, and not the program."""
+    sys.stderr.write(f"{error}\n")
+    return ENGINE_FAILED
 
 
 def _watch(parent: int) -> None:

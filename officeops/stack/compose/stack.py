@@ -117,7 +117,7 @@ class ComposeStack:
     def up(self, release: Release, *, keep_proxy: bool = False) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         services, colour = self._runbook.services, self._colour()
-        self._require_ours()
+        self.require_ours()
         self._require_ports(release)
         self._make_gate(colour)
         if not keep_proxy or self.proxy_digest() is None:
@@ -131,7 +131,18 @@ class ComposeStack:
         self._addresses.note()
         self.record(releases.taken_over(self.deployed(), release, colour, datetime.now(UTC)))
 
+    def require_ours(self) -> None:
+        for one in self.engine.containers({PROJECT: self.name}):
+            folder = one["Labels"].get(_WORKING_DIR, str(self._app))
+            if folder != str(self._app):
+                raise UsageError(
+                    f"A Compose project {self.name} of another folder ({folder}) is on this host already.",
+                    state="Nothing was changed.",
+                    todo="Give this one another name (`stack` in runbook.yaml), or take that one down first.",
+                )
+
     def down(self) -> None:
+        self.require_ours()
         grace = max(service.stop_grace for service in self._runbook.services.values())
         if self._running.all():
             release = self._projects.running()
@@ -342,17 +353,6 @@ class ComposeStack:
     def _require(self, service: str) -> None:
         if service not in self._runbook.services:
             raise UsageError(f"There is no service {service!r}.", todo=f"The runbook has {', '.join(self._runbook.services)}.")
-
-    def _require_ours(self) -> None:
-        """Two folders with one stack's name would change each other's containers."""
-        for one in self.engine.containers({PROJECT: self.name}):
-            folder = one["Labels"].get(_WORKING_DIR, str(self._app))
-            if folder != str(self._app):
-                raise UsageError(
-                    f"A Compose project {self.name} of another folder ({folder}) is on this host already.",
-                    state="Nothing was changed.",
-                    todo="Give this one another name (`stack` in runbook.yaml), or take that one down first.",
-                )
 
     def _require_ports(self, release: Release) -> None:
         """Before anything is touched: every port that is published is free, or ours already."""

@@ -96,6 +96,9 @@ class LocalStack:
                 meter.add()
         meter.finish()
 
+    def require_ours(self) -> None:
+        """What runs is under OFFICEOPS_HOME, which is nobody else's."""
+
     def down(self) -> None:
         for name in reversed(self._in_order()):
             if self._supervisor.running:

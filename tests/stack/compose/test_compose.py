@@ -15,11 +15,13 @@ from uuid import uuid4
 
 import pytest
 
+from deployments.control_plane import SERVER
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.process import CommandError, CommandTimeoutError, run, started
 from officeops.site import Site, open_site
-from officeops.stack.compose.engine import PROJECT, ComposeFileError, EngineDownError, MissingImageError
+from officeops.stack.compose.engine import PROJECT, SERVICE, ComposeFileError, EngineDownError, MissingImageError
 from officeops.stack.compose.stack import ComposeStack
+from officeops_cli.stack import down, start
 from tests.support.cut import cable
 from tests.support.engine import Engine
 from tests.support.ports import eventually
@@ -155,7 +157,7 @@ def test_an_engine_that_goes_in_the_middle_is_told_and_nothing_hangs(
     compose: RunningStack, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     with cable(folder, engine.docker_host) as to_engine:
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{to_engine.path}")
+        monkeypatch.setenv("DOCKER_HOST", to_engine.host)
         stack = ComposeStack(compose.site.config)
         endless = ["sh", "-c", "yes"]
         command = stack.exec("postgres", endless) if way == "inside" else stack.tool(endless)
@@ -164,8 +166,9 @@ def test_an_engine_that_goes_in_the_middle_is_told_and_nothing_hangs(
             to_engine.cut()
             while child.stdout.read(1 << 20):
                 pass
-            with pytest.raises(OfficeOpsError):
+            with pytest.raises(EngineDownError if way == "inside" else OfficeOpsError) as caught:
                 child.wait()
+            assert "Traceback" not in str(caught.value.__cause__)
         with pytest.raises(EngineDownError):
             stack.services()
     monkeypatch.setenv("DOCKER_HOST", engine.docker_host)
@@ -278,37 +281,83 @@ def test_of_a_port_that_a_program_has_the_program_is_named_and_nothing_starts(sm
     assert {one.state for one in site.stack.services()} == {"stopped"}
 
 
-def test_two_projects_on_one_host_do_not_meet_and_of_one_name_the_second_is_refused(small: Small) -> None:
+def test_two_projects_on_one_host_do_not_meet(small: Small) -> None:
     one, other = small(), small()
     for site in (one, other):
         site.stack.up(site.stack.build())
     other.stack.down()
     assert {service.health for service in one.stack.services()} == {"healthy"}
     assert {service.state for service in other.stack.services()} == {"stopped"}
-    same = small(name=one.name)
-    with pytest.raises(UsageError, match=re.escape(str(one.config.settings.officeops_app))):
-        same.stack.up(same.stack.build())
 
 
-def test_what_stands_in_a_profile_is_never_touched(small: Small, engine: Engine) -> None:
-    aside = f"""
-  control:
+def aside(engine: Engine) -> str:
+    """Beside the application: a container of the profile of the control plane, under the name of one of its own."""
+    return f"""
+  {SERVER}:
     image: {engine.env["CADDY_IMAGE"]}
     profiles: [prefect]
     command: {SERVE}
+    stop_grace_period: 1s
 """
-    site = small(more=aside)
-    site.stack.up(site.stack.build())
+
+
+def start_aside(site: Site, *services: str) -> ComposeStack:
+    """The stack of a site, of which now runs what is beside it, and these services too."""
     stack = site.stack
     assert isinstance(stack, ComposeStack)
-    sha = stack.deployed()
-    assert sha is not None
-    control = replace(stack.project(sha.sha), profiles=("prefect",))
-    stack.engine.run(control.command("up", "--detach", "control"), timeout=60)
+    control = replace(stack.project(stack.build().sha), profiles=("prefect",))
+    stack.engine.run(control.command("up", "--detach", SERVER, *services), timeout=60)
+    return stack
+
+
+def containers(stack: ComposeStack) -> dict[str, tuple[str, str]]:
+    """Of the project: id and state, by service."""
+    return {one["Labels"][SERVICE]: (one["Id"], one["State"]) for one in stack.engine.containers({PROJECT: stack.name})}
+
+
+def test_what_stands_in_a_profile_is_never_touched(small: Small, engine: Engine) -> None:
+    site = small(more=aside(engine))
+    site.stack.up(site.stack.build())
+    stack = start_aside(site)
     stack.up(stack.build())
     stack.down()
-    (left,) = stack.engine.containers({PROJECT: site.name})
-    assert (left["Labels"]["com.docker.compose.service"], left["State"]) == ("control", "running")
+    ((name, (_, state)),) = containers(stack).items()
+    assert (name, state) == (SERVER, "running")
+
+
+def test_a_second_folder_of_one_name_changes_nothing_of_the_first_ones_stack_and_control_plane(small: Small, engine: Engine) -> None:
+    one = small(more=aside(engine))
+    one.stack.up(one.stack.build())
+    stack = start_aside(one)
+    before = containers(stack)
+    assert len(before) == 3
+    same = small(name=one.name)
+    for verb in (
+        lambda: start(same, None, with_control_plane=True),
+        lambda: down(same.config.folder),
+        lambda: same.stack.up(same.stack.build()),
+        same.stack.down,
+        same.stack.require_ours,
+    ):
+        with pytest.raises(UsageError, match=re.escape(str(one.config.settings.officeops_app))) as refused:
+            verb()
+        assert "`stack` in runbook.yaml" in refused.value.todo
+        assert containers(stack) == before
+    one.stack.require_ours()
+
+
+def test_all_of_it_can_be_taken_down_by_an_engine_that_is_reached_by_tcp(
+    small: Small, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = small(more=aside(engine))
+    assert containers(start_aside(site, "caddy")).keys() == {SERVER, "caddy"}
+    with cable(None, engine.docker_host) as to_engine:
+        monkeypatch.setenv("DOCKER_HOST", to_engine.host)
+        down(site.config.folder)
+        left = open_site(site.config.folder).stack
+        assert isinstance(left, ComposeStack)
+        assert containers(left) == {}
+        monkeypatch.setenv("DOCKER_HOST", engine.docker_host)
 
 
 # --- volumes -----------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ NOT_HERE = "Error response from daemon: No such image: office-backend:0123"
 OFFLINE = 'Error response from daemon: Get "https://registry.example/v2/": dial tcp: lookup registry.example: no such host'
 UNKNOWN_KEY = "validating /srv/docker-compose.yml: services.backend additional properties 'imag' not allowed"
 BAD_YAML = "yaml: line 3: mapping values are not allowed in this context"
+OF_A_CHILD = "The Docker Engine at unix:///var/run/docker.sock does not answer. What runs goes on running"
 NO_COMPOSE = "docker: 'compose' is not a docker command.\nSee 'docker --help'"
 
 
@@ -30,6 +31,7 @@ NO_COMPOSE = "docker: 'compose' is not a docker command.\nSee 'docker --help'"
     ("said", "kind", "named"),
     [
         (DOWN, EngineDownError, "does not answer"),
+        (OF_A_CHILD, EngineDownError, "does not answer"),
         (PORT, PortTakenError, "8080"),
         (PORT_OF_A_PROGRAM, PortTakenError, "8443"),
         (PORT_IN_SHORT, PortTakenError, "14200"),
