@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
-
-from deployments.control_plane import api_url, client_environment
+from deployments.control_plane import answers, api_url, client_environment
 from officeops.config import Config
 from officeops.errors import OfficeOpsError
 from officeops.lock import LockedError, lock_holder
@@ -37,13 +35,11 @@ def recorded(config: Config, *, offline: bool, wait_minutes: float = 0) -> Itera
 
 
 def require_server(config: Config) -> None:
-    """Raises OfficeOpsError unless the Prefect server answers within two seconds."""
+    """Raises OfficeOpsError unless the Prefect server, with its database, answers within two seconds."""
     url = api_url(config.settings)
-    try:
-        httpx.get(f"{url}/health", timeout=_ANSWER_S).raise_for_status()
-    except httpx.HTTPError as error:
+    if not answers(url, config.settings.prefect_auth_string, timeout=_ANSWER_S):
         raise OfficeOpsError(
-            f"The Prefect server at {url} does not answer ({type(error).__name__}), so this run could not be recorded.",
+            f"The Prefect server at {url}, or its database, does not answer, so this run could not be recorded.",
             state="Nothing was changed.",
             todo="Start it with `officeops up`, or add --offline to run without it.",
-        ) from error
+        )

@@ -63,6 +63,18 @@ def test_server_worker_and_database_are_killed_and_no_run_is_lost_and_a_late_one
     assert plane.plan() == []
 
 
+def test_a_server_without_its_database_is_told_before_anything_is_begun(plane: Plane) -> None:
+    supervisor(plane).stop(POSTGRES)
+    try:
+        ended = plane.officeops("backup", "--json")
+    finally:
+        supervisor(plane).start(POSTGRES)
+        eventually(lambda: control_plane.is_ready(plane.site.config.settings), 60, "the database's return")
+    assert (ended.status, ended.stdout) == (1, "")
+    assert "or its database, does not answer" in ended.stderr
+    assert "Nothing was changed" in ended.stderr
+
+
 def test_leases_and_what_the_server_keeps_are_on_disk(plane: Plane) -> None:
     home = control_plane.prefect_home(plane.site.config)
     environment = json.loads((supervisor(plane).folder / "programs" / f"{SERVER}.json").read_text())["environment"]
