@@ -22,6 +22,8 @@ from officeops.runbook.model import Archive
 from officeops.site import Site
 from tasks import archives as steps
 from tasks.account import accounted
+from tasks.approvals import approve
+from tasks.plans import archive_plan
 from tasks.restores import find_backup
 from tasks.site import at_work
 
@@ -39,6 +41,7 @@ class ArchiveOptions(Options):
 class UnarchiveOptions(Options):
     """What comes back."""
 
+    dry_run: bool = Field(False, description="Only say what would come back, and what is in the way: it is tried, and taken back.")
     batch: str = Field(description="Id of a batch, or the beginning of one.")
     where: str = Field("", description="SQL condition on the policy's table: only those rows, with their children.")
     wait_minutes: float = waiting()
@@ -64,13 +67,17 @@ def archive(options: ArchiveOptions = ArchiveOptions()) -> Archived:
     with at_work("archive", wait_minutes=options.wait_minutes) as site:
         policies = steps.policies(site, options.policy)
         if options.dry_run:
-            return Archived(plans=[steps.plan(site, policy) for policy in policies])
+            plans = [steps.plan(site, policy) for policy in policies]
+            steps.report_plans(site, plans)
+            return Archived(plans=plans)
         batches = steps.pending(site, options.policy)
         troubles = export_all(site, policies if options.new else [], batches)
         if options.prove and any(steps.waits_for(batch) for batch in batches):
             prove(site)
         waiting = {batch.id: why for batch in batches if (why := steps.waits_for(batch))}
-        warnings = [warning for batch in batches if batch.id not in waiting for warning in remove(batch, troubles)]
+        if due := [batch for batch in batches if batch.id not in waiting]:
+            approve(site, "archive", plan=archive_plan([batch.record for batch in due]), terms={"batches": [batch.id for batch in due]})
+        warnings = [warning for batch in due for warning in remove(batch, troubles)]
         records = [batch.record for batch in batches]
         steps.report_archive(site, records, waiting, [str(trouble) for trouble in troubles])
         if troubles:
@@ -83,8 +90,8 @@ def archive(options: ArchiveOptions = ArchiveOptions()) -> Archived:
 def unarchive(options: UnarchiveOptions) -> Returned:
     """Parents first; what is in the way stays, and is reported."""
     with at_work(f"unarchive of {options.batch}", wait_minutes=options.wait_minutes) as site:
-        returned = steps.bring_back(site, options.batch, options.where)
-        steps.report_return(site, returned)
+        returned = steps.bring_back(site, options.batch, options.where, dry_run=options.dry_run)
+        steps.report_return(site, returned, dry_run=options.dry_run)
     return returned
 
 

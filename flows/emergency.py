@@ -13,12 +13,14 @@ from officeops.releases.rollout import Outcome
 from tasks import releases as steps
 from tasks.account import accounted
 from tasks.approvals import approve
+from tasks.plans import emergency_plan
 from tasks.site import at_work
 
 
 class EmergencyOptions(Options):
     """Where to go back to."""
 
+    dry_run: bool = Field(False, description="Only say what would serve instead of what.")
     to: str = Field(
         PREVIOUS, description="The release before the one that runs (previous), or one that is on this host, by the beginning of its sha."
     )
@@ -34,10 +36,14 @@ class EmergencyOptions(Options):
     persist_result=False,
 )
 @accounted("emergency")
-def emergency(options: EmergencyOptions = EmergencyOptions()) -> Outcome:
-    """No plan, no backup, no bake: traffic first, everything else after."""
+def emergency(options: EmergencyOptions = EmergencyOptions()) -> Outcome | None:
+    """No preflight, no backup, no bake: traffic first, everything else after. None after a dry run."""
     with at_work(f"emergency rollback to {options.to}", wait_minutes=options.wait_minutes) as site:
         release = steps.find(site, options.to)
-        known_as(f"emergency rollback to {release.sha[:7]}", release_tag(release.sha))
-        approve(site, "emergency", plan=f"**Emergency rollback** to `{release.sha[:10]}`, at once.", terms={"to": release.sha})
+        known_as(f"emergency rollback to {release.sha[:7]}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
+        plan = emergency_plan(site, release)
+        if options.dry_run:
+            steps.report_plan(site, "emergency", plan)
+            return None
+        approve(site, "emergency", plan=plan, terms={"to": release.sha})
         return way.back(site, options.to, why=options.why)

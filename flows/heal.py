@@ -11,6 +11,7 @@ from flows.naming import named
 from flows.options import Options
 from officeops.site import open_site
 from tasks import healing as steps
+from tasks.account import accounted
 
 
 class HealOptions(Options):
@@ -24,6 +25,7 @@ class HealOptions(Options):
 
 
 @flow(name="heal", flow_run_name=named("heal", "probe"), description="What is wrong, mended as the runbook says.", persist_result=False)
+@accounted("incident")
 def heal(options: HealOptions) -> State:
     """Started by the watcher's event, or by hand. A person who is called is called by the incident itself, once: the run does not fail."""
     site = open_site()

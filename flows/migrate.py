@@ -35,6 +35,7 @@ class DowngradeOptions(Options):
 class StampOptions(Options):
     """What is written down."""
 
+    dry_run: bool = Field(False, description="Only say what would be written down instead of what.")
     revision: str = Field(description="The revision that the schema really has, or base.")
     wait_minutes: float = waiting()
 
@@ -87,13 +88,13 @@ def migrate_downgrade(options: DowngradeOptions) -> tuple[DowngradePlan, Migrate
     persist_result=False,
 )
 @accounted("migrate")
-def migrate_stamp(options: StampOptions) -> Migrated:
-    """The schema itself stays as it is."""
+def migrate_stamp(options: StampOptions) -> Migrated | None:
+    """The schema itself stays as it is. None after a dry run."""
     with at_work(f"migrate stamp {options.revision}", wait_minutes=options.wait_minutes) as site:
-        steps.require_known(site, options.revision)
-        approve(
-            site, "stamp", plan=f"**Stamp**: `{options.revision}` is written down as the schema's revision.", terms={"to": options.revision}
-        )
+        plan = steps.plan_stamp(site, options.revision)
+        if options.dry_run:
+            return None
+        approve(site, "stamp", plan=plan, terms={"to": options.revision})
         backup = back_up_database(site)
         done = steps.stamp(site, options.revision)
         steps.report_migration(site, "Stamped", done, backup=backup.manifest.id)

@@ -111,6 +111,7 @@ def restore_undo(options: UndoOptions = UndoOptions()) -> Restored:
     with at_work("undo of a restore", wait_minutes=options.wait_minutes) as site:
         found = steps.find_undoable(site)
         if options.dry_run:
+            steps.report_undo(site, undo_plan(found))
             return Restored(", ".join(found.previous.values()), {}, 0.0, None)
         approve(site, "restore_undo", plan=undo_plan(found), terms={"restore": found.restore, **found.previous})
         with undo_of_last(site) as run:

@@ -6,8 +6,8 @@ from prefect import flow
 
 from flows.naming import named
 from officeops.site import open_site
-from tasks import dashboard
 from tasks import watching as steps
+from tasks.account import accounted
 
 
 @flow(
@@ -16,9 +16,10 @@ from tasks import watching as steps
     description="What the watcher found, for people; and whether it watches.",
     persist_result=False,
 )
+@accounted("watch")
 def watch() -> None:
-    """The rounds themselves are the watcher's, which needs no Prefect. Fails when there are none: so the two watch each other."""
+    """The rounds themselves are the watcher's, which needs no Prefect. Fails when there are none: so the two watch each other. The dashboard
+    and the forms' choices are anew afterwards, also for what no run did (an emergency, a prune, `--offline`)."""
     site = open_site()
     steps.publish_values(site)
-    dashboard.publish(site)
     steps.require_watcher(site)

@@ -163,6 +163,7 @@ def _listed(record: BatchRecord) -> dict[str, Any]:
 def unarchive(
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="Id of a batch, or the beginning of one.")],
     where: Annotated[str, typer.Option(help="SQL condition on the policy's table: only those rows, with their children.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would come back: it is tried, and taken back.")] = False,
     as_json: Json = False,
     offline: Offline = False,
     wait: Wait = 0,
@@ -179,14 +180,14 @@ def unarchive(
         from flows.archive import UnarchiveOptions
         from flows.archive import unarchive as flow
 
-        done = flow(UnarchiveOptions(batch=batch, where=where, wait_minutes=wait))
+        done = flow(UnarchiveOptions(dry_run=dry_run, batch=batch, where=where, wait_minutes=wait))
     if as_json:
         tables = {name: {"rows": rows} for name, rows in done.rows.items()}
         console.print_json_object(
             {"batch": done.batch, "tables": tables, "conflicts": done.conflicts, "refused": done.refused, "seconds": round(done.seconds, 3)}
         )
     else:
-        console.out.print(f"[green]✓[/] {done.batch} in {console.duration(done.seconds)}")
+        console.out.print(f"[green]✓[/] {done.batch} {'would come back' if dry_run else 'in ' + console.duration(done.seconds)}")
         for name, rows in done.rows.items():
             console.out.print(f"  {name}: {rows:,} rows", markup=False)
         for conflict in done.conflicts[:20]:

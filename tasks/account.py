@@ -1,4 +1,5 @@
-"""What a run leaves behind however it ends: failed runs have a report too, a rejected one is cancelled, and the dashboard is anew."""
+"""What a run leaves behind however it ends: failed and stopped runs have a report too, a rejected one is cancelled, and the dashboard and
+the forms' choices are anew."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
+from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
@@ -18,6 +20,9 @@ from tasks.approvals import RejectedError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+_STOPPED = OfficeOpsError(
+    "The run was cancelled, or its process was asked to end, before it was done.", todo="Start it again when it is to be done."
+)
 
 
 def accounted(what: str) -> Callable[[Callable[Given, Result]], Callable[Given, Result]]:
@@ -31,6 +36,9 @@ def accounted(what: str) -> Callable[[Callable[Given, Result]], Callable[Given, 
             except RejectedError as error:
                 _leave(what, error, "rejected")
                 return cast(Result, Cancelled(message=str(error)))
+            except (TerminationSignal, KeyboardInterrupt):  # in some seconds the process is killed
+                _leave(what, _STOPPED, "stopped")
+                raise
             except Exception as error:
                 _leave(what, error, "failed")
                 raise

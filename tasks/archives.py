@@ -79,9 +79,22 @@ def give_back(batch: Batch) -> list[str]:
 
 
 @step("bring back", retries=1)
-def bring_back(site: Site, batch: str, where: str) -> Returned:
+def bring_back(site: Site, batch: str, where: str, *, dry_run: bool) -> Returned:
     """Parents first, compared."""
-    return Return(site, batch, where=where).run()
+    return Return(site, batch, where=where, dry_run=dry_run).run()
+
+
+@step("report")
+def report_plans(site: Site, plans: Sequence[ArchivePlan]) -> None:
+    """What a dry run found, for people."""
+    lines = ["## What would be archived"]
+    for one in plans:
+        lines += ["", f"### {one.policy}: rows before {one.older_than:%Y-%m-%d %H:%M} UTC, in {one.batches} batches", ""]
+        lines += ["| Table | Rows | Bytes |", "|---|---|---|"]
+        lines += [f"| {table} | {amount.rows:,} | {amount.bytes:,} |" for table, amount in one.tables.items()]
+        lines += ["", f"To {', '.join(one.targets)}.", *(f"- {note}" for note in one.notes), "", "```sql"]
+        lines += [*(f"{statement};" for statement in one.statements), "```"]
+    reporting.report("archive-plan", site.name, "\n".join(lines), description="What would be archived")
 
 
 @step("report")
@@ -105,10 +118,12 @@ def report_archive(site: Site, records: Sequence[BatchRecord], waiting: Mapping[
 
 
 @step("report")
-def report_return(site: Site, returned: Returned) -> None:
-    """What came back, for people."""
-    lines = [f"## Batch `{returned.batch}` brought back", "", "| Table | Rows |", "|---|---|"]
+def report_return(site: Site, returned: Returned, *, dry_run: bool) -> None:
+    """What came back, or would, for people."""
+    done = "would come back" if dry_run else "brought back"
+    lines = [f"## Batch `{returned.batch}` {done}", "", "| Table | Rows |", "|---|---|"]
     lines += [f"| {table} | {rows:,} |" for table, rows in returned.rows.items()]
     lines += ["", f"{returned.refused:,} units stay archived:" if returned.refused else "No conflicts."]
     lines += [f"- {conflict}" for conflict in returned.conflicts[:100]]
-    reporting.report("unarchive", site.name, "\n".join(lines), description=f"Batch {returned.batch} brought back")
+    name = "unarchive-plan" if dry_run else "unarchive"
+    reporting.report(name, site.name, "\n".join(lines), description=f"Batch {returned.batch} {done}")

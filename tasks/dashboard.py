@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from prefect.logging import get_run_logger
 from officeops import chart
 from officeops.backups.catalogue import Entry, entries, of_the_database
 from officeops.clock import parse_iso
+from officeops.host import host_name
 from officeops.postgres.facts import database_facts
 from officeops.probes.host import disk_readings, file_systems
 from officeops.probes.rules import rule_of
@@ -52,7 +52,7 @@ def stack_page(site: Site, services: list[ServiceStatus], known: list[Entry]) ->
         if database
         else "not asked: it does not answer",
         "last backup": f"`{newest.id}`, {'verified' if newest.verified else '**not verified**'}" if newest else "**none yet**",
-        "host": socket.gethostname(),
+        "host": host_name(site.config.settings),
     }
     rows = [
         f"| {one.name} | {one.state} | {one.health} | {one.restarts} | {(one.release or '')[:10]} | {reporting.cell(one.detail)} |"
@@ -101,7 +101,7 @@ def show_disk(site: Site) -> None:
     known = [(one.moment, 100 * value) for one in rounds if (value := one.values.get(fullest.name)) is not None]
     points = [*known[:: max(1, len(known) // _POINTS)], (now, 100 * (fullest.value or 0.0))]
     limit = 100 * (rule_of("disk", fullest.name, site.config.runbook.alerts.rules).limit or 1.0)
-    title = f"Disk {fullest.detail} on {socket.gethostname()}: used, and the limit of the alert (dashed)"
+    title = f"Disk {fullest.detail} on {host_name(site.config.settings)}: used, and the limit of the alert (dashed)"
     image = chart.over_time(title, points, unit="%", zone=site.config.settings.zone, limit=limit)
     create_image_artifact(chart.data_uri(image), key=reporting.key("disk", site.name), description=f"Disk: {points[-1][1]:.0f} % used")
 

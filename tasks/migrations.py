@@ -54,10 +54,14 @@ def downgrade(site: Site, plan: DowngradePlan) -> Migrated:
     return Schema(site).downgrade(plan.target or "base")
 
 
-@step("find the revision")
-def require_known(site: Site, revision: str) -> None:
-    """Before anything is done."""
-    Schema(site).require_known(revision)
+@step("plan the stamp")
+def plan_stamp(site: Site, revision: str) -> str:
+    """What would be written down instead of what; as an artifact. Raises UsageError for a revision that the release does not know."""
+    schema = Schema(site)
+    schema.require_known(revision)
+    plan = f"**Stamp**: `{revision}` is written down as the schema's revision, instead of `{schema.current() or 'base'}`."
+    _report(site, "stamp-plan", f"A stamp of {revision}", [plan])
+    return plan
 
 
 @step("stamp")

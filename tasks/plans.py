@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from officeops.archive.states import BatchRecord
 from officeops.clock import parse_iso
 from officeops.releases.plans import DowngradePlan, Pending
 from officeops.releases.preflight import Plan
 from officeops.restores.latest import Undoable
 from officeops.restores.source import BackupSource, FileSource, Source, VolumeSource
 from officeops.site import Site
+from officeops.stack.port import Release
 from tasks import reporting
 
 
@@ -75,6 +77,21 @@ def restore_plan(site: Site, source: Source | VolumeSource, options: Any) -> str
 def restore_terms(site: Site, source: Source | VolumeSource, options: Any) -> dict[str, Any]:
     """What would be restored in the place of what."""
     return {"from": source.label, "volumes": _volumes(source, options), "database": site.stack.database().database}
+
+
+def archive_plan(due: Sequence[BatchRecord]) -> str:
+    """Which rows would leave the database."""
+    lines = ["**Archive**: these rows leave the database. They are in files that were read back, and in a backup that was drilled.", ""]
+    lines += ["| batch | policy | rows | bytes |", "|---|---|---|---|"]
+    lines += [f"| `{one.id}` | {one.policy} | {one.contents.rows:,} | {one.contents.bytes:,} |" for one in due]
+    return "\n".join([*lines, "", "`officeops unarchive BATCH` brings them back."])
+
+
+def emergency_plan(site: Site, release: Release) -> str:
+    """What would serve instead of what."""
+    running = site.stack.deployed()
+    serving = f"`{running.sha[:10]}`" if running else "nothing"
+    return f"**Emergency rollback** from {serving} to `{release.sha[:10]}`, at once: no backup, nothing is watched afterwards."
 
 
 def undo_plan(found: Undoable) -> str:

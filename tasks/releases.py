@@ -52,6 +52,12 @@ def look(
     return plan
 
 
+@step("report")
+def report_plan(site: Site, what: str, plan: str) -> None:
+    """What a dry run of `what` would do, with all that its approval would say."""
+    reporting.report(f"{what}-plan", site.name, plan, description=f"What a run of {what} would do")
+
+
 @step("ask what the schema needs")
 def downgrades(site: Site, release: Release, *, accept_data_loss: bool, dry_run: bool) -> DowngradePlan:
     """Whether the older release can use today's schema. Raises RefusedError when it cannot and nobody accepted what is lost."""

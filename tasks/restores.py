@@ -129,6 +129,12 @@ def start_writers(swap: Swap) -> None:
 
 
 @step("report")
+def report_undo(site: Site, plan: str) -> None:
+    """What a dry run would make live again."""
+    reporting.report("restore-undo-plan", site.name, plan, description="What would become live again")
+
+
+@step("report")
 def report_restore(
     site: Site, title: str, source: str, tables: Mapping[str, TableCheck], *, done: str, seconds: float, why: str = ""
 ) -> None:

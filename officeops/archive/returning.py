@@ -50,9 +50,9 @@ class _DifferentError(Exception):
 
 class Return:
     """Brings a batch back, or the units whose row of the policy's table meets a condition. The caller holds the stack's lock. May be run
-    again: what came back is not archived any more."""
+    again: what came back is not archived any more. dry_run: every transaction is taken back, so that only the result says what would be."""
 
-    def __init__(self, site: Site, batch: str, *, where: str = "") -> None:
+    def __init__(self, site: Site, batch: str, *, where: str = "", dry_run: bool = False) -> None:
         with states.session(site, "unarchive") as connection:
             record = states.batch(connection, batch)
         if record.state != "done":
@@ -61,7 +61,7 @@ class Return:
                 state="Nothing was changed.",
                 todo="`officeops archive` ends it first.",
             )
-        self._site, self._record, self._where = site, record, where
+        self._site, self._record, self._where, self._dry_run = site, record, where, dry_run
         self._spool = site.home / "spool" / f"unarchive-{record.id}"
         self._tables = [_as_archived(table) for table in record.contents.tables]
         self.result = Returned(record.id, {table.label: 0 for table in record.contents.tables})
@@ -114,7 +114,7 @@ class Return:
         """One slice of whole units: all that can come back, at once; when that fails, unit by unit."""
         import psycopg
 
-        with connection.transaction():
+        with connection.transaction(force_rollback=self._dry_run):
             states.locked(connection, self._record.id)
             for position, rows in enumerate(taken):
                 if rows is not None:

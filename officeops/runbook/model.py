@@ -168,7 +168,7 @@ class Backups(Part):
     level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
-Action = Literal["restore", "restore_undo", "downgrade", "contract", "stamp", "deploy", "rollback", "emergency"]
+Action = Literal["restore", "restore_undo", "downgrade", "contract", "stamp", "deploy", "rollback", "emergency", "archive"]
 
 
 class Approvals(Part):

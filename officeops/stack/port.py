@@ -96,8 +96,9 @@ class Usage:
 
 @dataclass(frozen=True)
 class Volume:
-    """A named volume of this stack, or a folder that takes its place. services: of the runbook, those that use it. database: the data
-    directory of the database server is in it. bytes: None unless it was measured."""
+    """A named volume of this stack, or a folder that takes its place. services: of the runbook, those that use it; none for what a restore
+    set aside, and for the control plane's volumes. database: the data directory of the database server is in it. bytes: None unless it was
+    measured."""
 
     name: str
     services: tuple[str, ...]

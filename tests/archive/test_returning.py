@@ -33,6 +33,17 @@ def test_all_of_a_batch_comes_back_and_again_nothing(site: Site, run_sql: Sql) -
     assert second.id != batch.id
 
 
+def test_a_dry_run_says_what_would_come_back_and_what_is_in_the_way_and_changes_nothing(site: Site, run_sql: Sql) -> None:
+    (batch,) = archive(site)
+    run_sql("INSERT INTO talks VALUES (3, 'in the way', now())")
+    before = everything(run_sql)
+    tried = Return(site, batch.id, dry_run=True).run()
+    assert (everything(run_sql), tried.refused) == (before, 1)
+    done = Return(site, batch.id).run()
+    assert (done.rows, done.conflicts) == (tried.rows, tried.conflicts)
+    assert done.rows["public.talks"] == 19
+
+
 def test_a_condition_brings_some_back_with_their_children(site: Site, run_sql: Sql) -> None:
     (batch,) = archive(site)
     returned = Return(site, batch.id, where="talks.id IN (3, 5) OR title LIKE '%talk 7'").run()

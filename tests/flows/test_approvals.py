@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from uuid import UUID
 
 import pytest
-from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.approvals import expiry
 from officeops.host import host_name
 from officeops.lock import lock_holder
+from tests.support.asked import answer, inputs, key_of, reports, suspended
 from tests.support.control_plane import Plane, run_sql
 from tests.support.ports import eventually
 from tests.support.postgres import Running
@@ -38,58 +37,14 @@ def backup(whole: str, postgres: Running) -> Iterator[str]:
     run_sql(postgres, DATABASE, "INSERT INTO public.notes SELECT n, 'メモ ' || n FROM generate_series(1, 1000) AS n ON CONFLICT DO NOTHING")
 
 
-def suspended(plane: Plane, run: FlowRun, *, besides: str = "") -> FlowRun:
-    """The run once it waits for an answer; besides: the key of the question that it waited for before."""
-    found = [run]
-
-    def waits() -> bool:
-        found[0] = client.read_flow_run(run.id)
-        state = found[0].state
-        assert state is not None
-        assert not state.is_final(), state
-        return state.name == "Suspended" and key_of(found[0]) != besides and inputs(plane, found[0]).keys() >= {"schema", "description"}
-
-    with plane.client() as client:
-        eventually(waits, 120, "the suspension")
-    return found[0]
-
-
-def key_of(run: FlowRun) -> str:
-    """Of the question that a run waits for."""
-    assert run.state is not None
-    return str(run.state.state_details.pause_key)
-
-
-def inputs(plane: Plane, run: FlowRun) -> dict[str, str]:
-    """What belongs to the form that a run waits for: schema and description."""
-    with plane.client() as client:
-        found = client.request(
-            "POST", "/flow_runs/{id}/input/filter", path_params={"id": run.id}, json={"prefix": f"suspended-{key_of(run)}", "limit": 10}
-        )
-        return {one["key"].rsplit("-", 1)[1]: one["value"] for one in found.json()}
-
-
 def form(plane: Plane, run: FlowRun) -> dict[str, dict[str, object]]:
     """Its fields."""
     found = inputs(plane, run)
     return json.loads(found["schema"])["properties"] if "schema" in found else {}  # type: ignore[no-any-return]
 
 
-def answer(plane: Plane, run: FlowRun, decision: str, reason: str, who: str = "Sato") -> str:
-    """What the server says of an answer to the form."""
-    with plane.client() as client:
-        return client.resume_flow_run(run.id, run_input={"decision": decision, "who": who, "reason": reason}).status.value
-
-
 def rows(postgres: Running) -> object:
     return run_sql(postgres, DATABASE, "SELECT count(*) FROM public.notes")[0][0]
-
-
-def reports(plane: Plane, run: UUID) -> dict[str, str]:
-    """Markdown artifacts of a run by key."""
-    with plane.client() as client:
-        found = client.read_artifacts(flow_run_filter=FlowRunFilter(id={"any_": [run]}))
-    return {str(one.key): str(one.data) for one in found if one.type == "markdown"}
 
 
 def test_a_restore_waits_for_an_answer_holding_nothing_and_once_approved_is_done_once(plane: Plane, postgres: Running, backup: str) -> None:
@@ -115,7 +70,12 @@ def test_a_restore_waits_for_an_answer_holding_nothing_and_once_approved_is_done
     assert (approval.decision, approval.who, approval.why) == ("approve", "Sato", "rows were lost")
     done = [one for one in plane.site.ledger.operations("restore", outcome="done") if one.facts.get("source") == backup]
     assert len(done) == 1
-    assert "a test" in reports(plane, ended.id)[f"restore-{plane.site.name.replace('_', '-')}"]
+    assert "a test" in reports(plane, ended.id)["restore"]
+
+    tried = plane.ended(plane.start("restore-undo", dry_run=True), 150)
+    assert tried.state_name == "Completed"
+    assert "becomes what `control_plane_office_prev_" in reports(plane, tried.id)["restore-undo-plan"]
+    assert rows(postgres) == 1000
 
 
 def test_a_rejected_run_is_cancelled_and_says_by_whom_and_why(plane: Plane, postgres: Running, backup: str) -> None:
@@ -125,7 +85,7 @@ def test_a_rejected_run_is_cancelled_and_says_by_whom_and_why(plane: Plane, post
     assert ended.state is not None
     assert (ended.state.type.value, ended.state.message) == ("CANCELLED", "Rejected by Sato: not today. Nothing was changed.")
     assert rows(postgres) == 10
-    assert "not today" in reports(plane, ended.id)[f"restore-{plane.site.name.replace('_', '-')}"]
+    assert "not today" in reports(plane, ended.id)["restore"]
 
 
 def test_what_changed_while_nobody_answered_is_asked_about_anew(plane: Plane, postgres: Running, backup: str) -> None:

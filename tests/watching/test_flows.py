@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
+from prefect.client.schemas.actions import DeploymentUpdate
 
 from officeops.clock import utc_now
 from officeops.probes.plane import Server
 from officeops.watching.events import Event, Queue, unhealthy
+from tasks.choices import with_choices
+from tests.support.asked import reports
 from tests.support.control_plane import Plane
 from tests.support.ports import eventually
 
@@ -25,7 +29,17 @@ def test_heal_finds_what_is_well_well_and_says_so(plane: Plane) -> None:
     assert (run.state.type.value, run.state.name) == ("COMPLETED", "Well")
 
 
-def test_watch_publishes_the_last_day(plane: Plane) -> None:
+def test_heal_that_cannot_even_begin_says_so_in_its_report(plane: Plane) -> None:
+    run = plane.ended(plane.start("heal", probe="nothing.such"))
+    assert run.state_name == "Failed"
+    assert "Nothing of the name 'nothing.such' is asked now" in reports(plane, run.id)["incident"]
+
+
+def test_watch_publishes_the_last_day_and_makes_the_choices_of_the_forms_anew(plane: Plane) -> None:
+    drill = plane.deployment("restore-drill")
+    stale = with_choices(drill.parameter_openapi_schema or {}, "backup", ["gone"])
+    with plane.client() as client:
+        client.update_deployment(drill.id, DeploymentUpdate(parameter_openapi_schema=stale))
     eventually(lambda: plane.site.ledger.samples(since=utc_now() - timedelta(days=1)), 60, "the watcher's first round")
     with plane.client() as client:
         run = plane.ended(client.create_flow_run_from_deployment(plane.deployment("watch").id))
@@ -35,6 +49,7 @@ def test_watch_publishes_the_last_day(plane: Plane) -> None:
         "/artifacts/filter", {"artifacts": {"key": {"any_": [f"watch-{plane.site.name}".replace("_", "-")]}}}
     )
     assert "host.disk" in found[0]["data"]
+    assert '"enum": ["latest"' in json.dumps(plane.deployment("restore-drill").parameter_openapi_schema)
 
 
 def test_an_event_of_the_watcher_starts_the_flow_heal(plane: Plane) -> None:

@@ -50,8 +50,16 @@ class ComposeVolumes:
         return [self._described(name, sizes.get(known[name])) for name in sorted(known)]
 
     def export(self, name: str) -> Command:
-        """Prints a tar of it."""
-        mount = commands.volume(self._real(name), _PLACE)
+        """Prints a tar of it. Refused while a container that is none of the runbook's services has it: nobody would make that one stand
+        still, and a copy of Prefect's running database is no backup."""
+        real = self._real(name)
+        if not self._described(name, None).services and (running := self._running_with([real], label=f"{PROJECT}={self.stack}")):
+            raise RefusedError(
+                f"The volume {name} is in use by {', '.join(running)}, which is none of the runbook's services and changes it while it is copied.",
+                state="Nothing of it was copied.",
+                todo="`officeops down`; then the same with --offline, and `officeops up` again.",
+            )
+        mount = commands.volume(real, _PLACE)
         return self._helper("none", (mount,), _READ).command("sh", ["-c", export_script(), "tar", _PLACE], {})
 
     def import_(self, name: str) -> Command:
@@ -114,14 +122,15 @@ class ComposeVolumes:
                 raise RefusedError(f"The volume {name} is in use: {error.explanation}.", state="It was left as it is.") from error
 
     def _known(self) -> Mapping[str, str]:
-        """Name in this project -> name on the engine, of volumes that services mount or that were made beside them."""
+        """Name in this project -> name on the engine, of the volumes that Compose made and of those that were made beside them."""
         with self.engine.explained():
             composed = self.engine.api.volumes(filters={"label": [f"{PROJECT}={self.stack}"]})["Volumes"] or []
             ours = self.engine.api.volumes(filters={"label": [f"{STACK}={self.stack}"]})["Volumes"] or []
-        mounted = {mount.volume for mount in self.mounts}
-        found = {str(one["Labels"][_COMPOSE_VOLUME]): str(one["Name"]) for one in composed if _COMPOSE_VOLUME in one["Labels"]}
-        return {name: real for name, real in found.items() if name in mounted} | {
-            str(one["Labels"][VOLUME]): str(one["Name"]) for one in ours if VOLUME in one["Labels"]
+        return {
+            str(one["Labels"][label]): str(one["Name"])
+            for found, label in ((composed, _COMPOSE_VOLUME), (ours, VOLUME))
+            for one in found
+            if label in one["Labels"]
         }
 
     def _real(self, name: str) -> str:
@@ -157,9 +166,9 @@ class ComposeVolumes:
             )
         return Path(found["Mountpoint"])
 
-    def _running_with(self, names: Sequence[str]) -> list[str]:
+    def _running_with(self, names: Sequence[str], **filters: str) -> list[str]:
         with self.engine.explained():
-            found = [one for name in names for one in self.engine.api.containers(filters={"volume": name})]
+            found = [one for name in names for one in self.engine.api.containers(filters={"volume": name, **filters})]
         return sorted({str(one["Names"][0]).lstrip("/") for one in found})
 
     def _helper(self, network: str, mounts: tuple[str, ...], capabilities: tuple[str, ...], image: str | None = None) -> commands.Container:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from docker.models.containers import Container
 
 from deployments.control_plane import SERVER
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
@@ -21,6 +25,7 @@ from officeops.process import CommandError, CommandTimeoutError, run, started
 from officeops.site import Site, open_site
 from officeops.stack.compose.engine import PROJECT, SERVICE, ComposeFileError, EngineDownError, MissingImageError
 from officeops.stack.compose.stack import ComposeStack
+from officeops.volumes.backup import choose
 from officeops_cli.stack import down, start
 from tests.support.cut import cable
 from tests.support.engine import Engine
@@ -372,9 +377,35 @@ def test_a_volume_whose_container_runs_does_not_change_places(stack: ComposeStac
         stack.remove_volume("aside")
 
 
-def test_the_control_planes_volumes_are_none_of_ours(stack: ComposeStack) -> None:
-    assert {one.name for one in stack.volumes()} == {"db_data", "uploads", "caddy_data", "ollama_models"}
-    assert [one.name for one in stack.volumes() if one.database] == ["db_data"]
+@pytest.fixture
+def of_the_control_plane(stack: ComposeStack, engine: Engine) -> Iterator[Container]:
+    """A container of the project that is no service of the runbook; it has a volume, as Compose makes them, with something in it."""
+    project, name = {PROJECT: stack.name}, f"{stack.name}_prefect_db_data"
+    with closing(engine.client()) as client:
+        volume = client.volumes.create(name, labels={**project, "com.docker.compose.volume": "prefect_db_data"})
+        container = client.containers.run(
+            engine.env["CADDY_IMAGE"], ["sh", "-c", "echo kept > /data/file; exec sleep 600"], entrypoint=[], detach=True, labels=project,
+            volumes=[f"{name}:/data"], user="0:0",
+        )  # fmt: skip
+        try:
+            yield container
+        finally:
+            container.remove(v=True, force=True)
+            volume.remove(force=True)
+
+
+def test_a_volume_of_the_control_plane_is_copied_when_asked_for_by_name_and_nothing_changes_it(
+    compose: RunningStack, stack: ComposeStack, of_the_control_plane: Container
+) -> None:
+    found = {one.name: one for one in stack.volumes()}
+    assert found.keys() == {"db_data", "uploads", "caddy_data", "ollama_models", "prefect_db_data"}
+    assert [one.name for one in found.values() if one.database] == ["db_data"]
+    assert "prefect_db_data" not in {one.name for one in choose(compose.site, "volumes", [])}
+    with pytest.raises(RefusedError, match="none of the runbook's services"):
+        stack.export_volume("prefect_db_data")
+    of_the_control_plane.stop(timeout=0)
+    with tarfile.open(fileobj=io.BytesIO(run(stack.export_volume("prefect_db_data"), timeout=60).stdout)) as tar:
+        assert "./file" in tar.getnames()
 
 
 def test_a_failure_of_compose_itself_is_told_in_its_own_words(stack: ComposeStack, compose: RunningStack) -> None:
