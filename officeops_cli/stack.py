@@ -19,6 +19,7 @@ from officeops.site import Site, open_site
 from officeops.stack import Release
 from officeops_cli import console
 from officeops_cli.options import Folder, Json
+from officeops_cli.unit import systemd_unit
 
 
 def register(app: typer.Typer) -> None:
@@ -36,9 +37,15 @@ def up(
     ref: Annotated[str | None, typer.Argument(help="Commit, tag or branch to run; default: what ran last, or the last commit.")] = None,
     folder: Folder = None,
     control_plane: Annotated[bool, typer.Option(help="Also the Prefect server, a worker and the deployments.")] = True,
+    print_unit: Annotated[
+        bool, typer.Option("--print-unit", help="Start nothing: print the systemd unit that does, with the host.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Starts everything and waits until it is healthy. Makes .env, with secrets of its own, when there is none."""
+    if print_unit:
+        sys.stdout.write(systemd_unit(find_folder(folder), open_site(folder).config.runbook.title))
+        return
     generated = ensure_env(find_folder(folder))
     if generated:
         console.err.print(f"Generated in .env: {', '.join(generated)}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefect.logging import get_run_logger
 
+from officeops.archive import states
 from officeops.archive.batch import Batch, WaitingError, policy_named
 from officeops.archive.plan import ArchivePlan
 from officeops.archive.plan import plan as plan_policy
@@ -115,6 +117,32 @@ def report_archive(site: Site, records: Sequence[BatchRecord], waiting: Mapping[
     if not records and not troubles:
         lines.append("There was nothing to archive.")
     reporting.report("archive", site.name, "\n".join(lines), description="What was archived")
+
+
+def show_archives(site: Site) -> None:
+    """What each policy took, and what waits; nothing without policies."""
+    if rows := policy_rows(site):
+        reporting.table("archives", site.name, rows, description="What each policy archived, and what waits")
+
+
+def policy_rows(site: Site) -> list[dict[str, Any]]:
+    """A row for each policy of the runbook, also before its first batch."""
+    if not site.config.runbook.archives:
+        return []
+    with states.session(site, "dashboard") as connection:
+        known = states.batches(connection)
+    return [_policy_row(site, policy, [one for one in known if one.policy == policy.name]) for policy in site.config.runbook.archives]
+
+
+def _policy_row(site: Site, policy: Archive, batches: Sequence[BatchRecord]) -> dict[str, Any]:
+    done = [one for one in batches if one.state == "done"]
+    waiting = [one for one in batches if one.state != "done"]
+    newest = max((one.exported_at for one in batches if one.exported_at), default=None)
+    return {
+        "policy": policy.name, "rows of": policy.table, "older than (days)": policy.older_than_days, "batches": len(batches),
+        "rows archived": sum(one.contents.rows for one in done), "batches that wait": ", ".join(one.id for one in waiting),
+        "last export": f"{newest.astimezone(site.config.settings.zone):%Y-%m-%d %H:%M}" if newest else "never",
+    }  # fmt: skip
 
 
 @step("report")
