@@ -7,7 +7,7 @@
         rollout.switch()                the new gate opens, the old one is shut: from here on it serves
         rollout.bake()                  the old one stays up; a breach gives it its requests back
         rollout.drain()                 until the old one has answered everything
-        rollout.retire()                its log is kept, it is stopped
+        rollout.retire()                it is stopped, its log collected
         rollout.finish()
 
 Leaving the block before `retire` ends where it began: the old release serves, the new one is gone. From `retire` on the only way is
@@ -24,10 +24,10 @@ from officeops.clock import iso, parse_iso
 from officeops.errors import OfficeOpsError
 from officeops.gate import Gate
 from officeops.ledger import Operation
+from officeops.logs.collecting import keep_last_words
 from officeops.process import run
 from officeops.progress import Meter
 from officeops.releases import records
-from officeops.releases.logs import keep_logs
 from officeops.releases.models import pull_models
 from officeops.releases.proof import prove
 from officeops.releases.watch import Watch
@@ -218,11 +218,10 @@ class Rollout:
                 time.sleep(_POLL_S)
 
     def retire(self) -> None:
-        """The old release is stopped, its log kept. From here on there is no way back but a rollback."""
+        """The old release is stopped, its log collected. From here on there is no way back but a rollback."""
         self._journal("retire")
         if self.old and self.old.colour != self.colour:
-            keep_logs(self.site, self.operation, self.old.colour)
-            self.site.stack.retire(self.old.colour)
+            self.site.stack.retire(self.old.colour, last=lambda: keep_last_words(self.site))
         if self._rolled and any(one.kind == "app" and not one.rolled for one in self.site.config.runbook.services.values()):
             self.site.stack.up(self.release)  # apps with one colour follow, with an interruption of their own
 
@@ -262,8 +261,7 @@ class Rollout:
             self._gate.shut(self.colour)
             self.site.stack.record(self.old)
             self._see_off_requests()
-            keep_logs(self.site, f"{self.operation}-undone", self.colour)
-            self.site.stack.retire(self.colour)
+            self.site.stack.retire(self.colour, last=lambda: keep_last_words(self.site))
         records.change(self.site, self.operation, outcome="undone", error=str(why))
         self.site.ledger.end(self.operation, "undone", str(why))
         self._state = "done"

@@ -9,11 +9,15 @@ import tarfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from officeops import files
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command, CommandError, run, started
 from officeops.stack.port import Colour, Deployed, Release
+
+if TYPE_CHECKING:
+    from officeops.runbook.model import Runbook
 
 _UPGRADE = ("upgrade", "head")
 
@@ -143,3 +147,9 @@ def with_arguments(command: Sequence[str], arguments: Sequence[str]) -> tuple[st
             todo="Have it end so in runbook.yaml; single revisions are asked for by replacing these two words.",
         )
     return (*command[:-2], *arguments)
+
+
+def require_one_colour(runbook: Runbook, service: str) -> None:
+    """Raises UsageError for a rolled service."""
+    if runbook.services[service].rolled:
+        raise UsageError(f"{service} is a rolled service: a release takes its place.", todo="Deploy, or `officeops log-audit --fix`.")

@@ -1,6 +1,6 @@
-"""Does something with volumes in a process that is killed, as by `kill -9`, at a chosen moment.
+"""Does something with volumes or logs in a process that is killed, as by `kill -9`, at a chosen moment.
 
-Moments are counted: each write of the journal and each change of a volume, before it happens and after. The processes are forked from one
+Moments are counted: each write of the journal, each change of a volume, each file of logs, before it happens and after. The processes are forked from one
 that has everything imported and no thread; it takes lines of JSON, `[what, moment]`, and answers with how that process ended.
 """
 
@@ -11,15 +11,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from officeops.ledger import Ledger
+from officeops.logs.collecting import _File
+from officeops.logs.storing import export_all
 from officeops.restores.latest import undo_of_last
 from officeops.site import Site, open_site
 from officeops.stack.local.volumes import LocalVolumes
+from officeops.store.file import FileStore
 from officeops.volumes.restore import VolumeUndo
 from tests.support import volumes
 from tests.support.site import PROJECT
@@ -40,6 +43,12 @@ DOINGS: dict[str, Callable[[Site], object]] = {
     "drill": volumes.drill,
     "restore": volumes.restore,
     "undo": undo,
+    "export logs": export_all,
+}
+_JOURNAL = ((Ledger, ("begin", "advance", "end")), (LocalVolumes, ("create", "exchange", "remove", "import_")))
+# Of logs: what is written, before and after.
+_PLACES: dict[str, tuple[tuple[type, tuple[str, ...]], ...]] = {
+    "export logs": ((Ledger, ("record_collected", "record_stored")), (FileStore, ("put",)), (_File, ("finish",))),
 }
 
 
@@ -70,13 +79,13 @@ def main() -> None:
         what, moment = json.loads(line)
         child = os.fork()
         if child == 0:
-            _count(moment)
+            _count(moment, _PLACES.get(what, _JOURNAL))
             DOINGS[what](open_site(Path(sys.argv[1])))
             os._exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _count(moment: int) -> None:
+def _count(moment: int, places: Sequence[tuple[type, Sequence[str]]]) -> None:
     left = [moment]
 
     def tick() -> None:
@@ -93,7 +102,7 @@ def _count(moment: int) -> None:
 
         return call
 
-    for place, names in ((Ledger, ("begin", "advance", "end")), (LocalVolumes, ("create", "exchange", "remove", "import_"))):
+    for place, names in places:
         for name in names:
             setattr(place, name, counted(getattr(place, name)))
 

@@ -6,7 +6,7 @@ Every call of Compose names its services: those of the profile `prefect` are nev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from officeops.gate import Gate
 from officeops.process import Command
 from officeops.settings.model import PORTS
 from officeops.stack import releases
-from officeops.stack.compose import commands, execute, names
+from officeops.stack.compose import commands, execute, logs, names
 from officeops.stack.compose.clients import Clients
 from officeops.stack.compose.commands import ONE_OFF, STACK, TOOL
 from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, Engine
@@ -29,10 +29,24 @@ from officeops.stack.compose.projects import Projects
 from officeops.stack.compose.proxy import Proxy
 from officeops.stack.compose.rolling import Rolling
 from officeops.stack.compose.running import Running
+from officeops.stack.compose.sources import Logs
 from officeops.stack.compose.validation import Validation
 from officeops.stack.compose.volumes import ComposeVolumes, Mount
 from officeops.stack.local import ports
-from officeops.stack.port import Colour, DatabaseAddress, Deployed, LogLine, Release, ServiceStatus, Usage, Volume, other
+from officeops.stack.port import (
+    Colour,
+    DatabaseAddress,
+    Deployed,
+    LogBlock,
+    LogLine,
+    LogOptions,
+    LogSource,
+    Release,
+    ServiceStatus,
+    Usage,
+    Volume,
+    other,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -58,6 +72,7 @@ class ComposeStack:
         self._rolling = Rolling(config, self.engine, self._projects, self._images, self._running)
         self._proxy = Proxy(config, self.engine, self._running, self._rolling)
         self._clients = Clients(config, self.engine, self._running)
+        self._logs = Logs(config, self.engine, self._projects)
 
     @property
     def name(self) -> str:
@@ -127,7 +142,7 @@ class ComposeStack:
         self._rolling.forget_undivided(release)
         self.record(releases.taken_over(self.deployed(), release, colour, datetime.now(UTC)))
 
-    def down(self) -> None:
+    def down(self, *, last: Callable[[], object] | None = None) -> None:
         grace = max(service.stop_grace for service in self._runbook.services.values())
         if self._running.all():
             release = self._projects.running()
@@ -135,6 +150,8 @@ class ComposeStack:
             # The front door first: what is on its way ends while there is somebody to answer it.
             for stopped in ([self._rolling.caddy], everything):
                 self.engine.run(project.command(*commands.stop(stopped, math.ceil(grace))), timeout=grace + _STOP_S)
+            if last:
+                last()
             self.engine.run(project.command(*commands.remove(everything)), timeout=_STOP_S)
         if not self.engine.containers({PROJECT: self.name}):
             with self.engine.explained():
@@ -178,6 +195,22 @@ class ComposeStack:
         self._stop(service, self._running.of(service))
         self.start(service, timeout=timeout)
 
+    def recreate(self, service: str, *, timeout: float = _START_S) -> None:
+        self._require(service)
+        releases.require_one_colour(self._runbook, service)
+        release = self._projects.running()
+        self.engine.run(self._projects.of(release.sha, release.settings).command(*commands.launch([service])), timeout=_PULL_S)
+        self._running.wait([service], timeout)
+
+    def log_sources(self) -> list[LogSource]:
+        return self._logs.sources()
+
+    def read_log(self, source: LogSource, cursor: str | None = None) -> Iterator[LogBlock]:
+        return logs.read(self.engine, source, cursor)
+
+    def log_options(self) -> list[LogOptions]:
+        return self._logs.options()
+
     def logs(
         self,
         service: str,
@@ -202,8 +235,8 @@ class ComposeStack:
     def launch(self, release: Release, colour: Colour) -> None:
         self._rolling.launch(release, colour)
 
-    def retire(self, colour: Colour) -> None:
-        self._rolling.retire(colour)
+    def retire(self, colour: Colour, *, last: Callable[[], object] | None = None) -> None:
+        self._rolling.retire(colour, last=last)
 
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._running.instances(colour)

@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,13 +24,28 @@ from officeops.postgres import tools
 from officeops.process import Command, run
 from officeops.progress import Meter
 from officeops.stack import caddy, releases
-from officeops.stack.local import logs, ports, programs, usage
+from officeops.stack.local import logs, ports, programs, sources, usage
 from officeops.stack.local.colours import Colours
 from officeops.stack.local.releases import Releases
 from officeops.stack.local.statuses import AT_REST, problem, statuses
-from officeops.stack.local.supervisor import Supervisor
+from officeops.stack.local.supervisor import LOG_BYTES, LOG_FILES, Supervisor
 from officeops.stack.local.volumes import LocalVolumes
-from officeops.stack.port import COLOURS, Colour, DatabaseAddress, Deployed, LogLine, Release, ServiceStatus, Usage, Volume, other
+from officeops.stack.port import (
+    COLOURS,
+    Colour,
+    DatabaseAddress,
+    Deployed,
+    LogBlock,
+    LogLimits,
+    LogLine,
+    LogOptions,
+    LogSource,
+    Release,
+    ServiceStatus,
+    Usage,
+    Volume,
+    other,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -96,11 +111,13 @@ class LocalStack:
                 meter.add()
         meter.finish()
 
-    def down(self) -> None:
+    def down(self, *, last: Callable[[], object] | None = None) -> None:
         for name in reversed(self._in_order()):
             if self._supervisor.running:
                 self.stop(name)
         self._supervisor.shutdown()
+        if last:
+            last()
 
     def migrate(self, release: Release) -> None:
         self._one_off(release, "migrate", self._config.runbook.application.migrate)
@@ -135,8 +152,40 @@ class LocalStack:
     def launch(self, release: Release, colour: Colour) -> None:
         self._colours.launch(release, colour)
 
-    def retire(self, colour: Colour) -> None:
+    def retire(self, colour: Colour, *, last: Callable[[], object] | None = None) -> None:
         self._colours.retire(colour)
+        if last:
+            last()  # logs stay
+
+    def recreate(self, service: str, *, timeout: float = _START_S) -> None:
+        self._require(service)
+        releases.require_one_colour(self._config.runbook, service)
+        deployed = self.deployed()
+        if deployed is None or not self._supervisor.running:
+            raise OfficeOpsError("The stack is not running.", todo="Start it with `officeops up`.")
+        places = self._releases.places(Release(deployed.sha, deployed.at, deployed.settings))
+        self._supervisor.put(programs.program(self._config, service, places))
+        self._start_healthy(service, timeout)
+
+    def log_sources(self) -> list[LogSource]:
+        live = {one.name for one in self._supervisor.status() if one.state not in AT_REST}
+        return [
+            LogSource(one.program, one.service, one.program in live, one.colour)
+            for one in programs.instances(self._config)
+            if self._supervisor.log(one.program).exists()
+        ]
+
+    def read_log(self, source: LogSource, cursor: str | None = None) -> Iterator[LogBlock]:
+        return sources.read(self._supervisor.log(source.id), cursor)
+
+    def log_options(self) -> list[LogOptions]:
+        services, anew = programs.all_of(self._config), LogLimits("supervisor", LOG_BYTES, LOG_FILES)
+        kept = self._supervisor.kept()
+        return [
+            LogOptions(services[one.name], one.name, LogLimits("supervisor", *kept[one.name]), anew)
+            for one in self._supervisor.status()
+            if one.name in services and one.name in kept and one.state not in AT_REST
+        ]
 
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._colours.instances(colour)
