@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from officeops.stack.port import LogLine
 
 _ERROR = re.compile(r'\b(ERROR|CRITICAL|FATAL|PANIC|Traceback)\b|"level": ?"(?:error|fatal|panic)"|\b\w*(?:Error|Exception):')
-_STAMP = re.compile(r'^\W*\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?(?: [A-Z]{3,4})?\s*|"ts":[\d.]+,?')
+_STAMP = re.compile(r'^\W*\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?(?: (?:UTC|GMT|[A-Z]{2,3}T)\b)?\s*|"ts":[\d.]+,?')
 _FIRST_LOOK = timedelta(minutes=5)
 _SHOWN, _LONG, _LINES = 3, 160, 5000
 _CLUSTERS = 500  # the least recently seen template goes: memory stays flat

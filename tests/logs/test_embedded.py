@@ -12,7 +12,7 @@ from officeops.logs.reading import Reader
 from officeops.logs.storing import ExportError, export, export_all
 from officeops.site import Site
 from tests.support.killing import killer
-from tests.support.logs import SERVICE, exported, numbers, printer, printing, until_rotated
+from tests.support.logs import SERVICE, exported, numbers, printing
 
 
 @pytest.fixture
@@ -22,79 +22,72 @@ def site(new_site: Callable[..., Site]) -> Site:
 
 
 def test_each_line_is_exported_once_whenever_the_export_is_killed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    with printing(site, monkeypatch, file_bytes=400_000, pause=0.002) as running, killer(site.config.folder) as killed:
-        moment, before = 0, 0
+    with printing(site, monkeypatch) as service, killer(site.config.folder, ["export logs"]) as killed:
+        service.say(100)
+        moment = 0
         while killed("export logs", moment):
+            service.say(100)
             moment += 1
             if moment == 5:
-                running.stop(SERVICE)
-                before = max(numbers(list(Reader(site).lines())))
-                running.put(printer(site.config.folder, first=before, pause=0.002))  # a new process, in the same file
-                running.start(SERVICE)
-        until_rotated(running, 1)
-        assert not killed("export logs", 10_000)
-        running.stop(SERVICE)
+                service.again()
+        service.say(100)
         assert not killed("export logs", 10_000)
     assert moment > 10
     found = numbers(exported(site))
-    assert sorted(found) == list(range(1, len(found) + 1))
-    assert len(found) > before > 0
-    of_today = [number for number in found if number % 100]
+    assert sorted(found) == list(range(1, service.said + 1))
+    of_today = [number for number in found if number % 100 > 1]  # 100 is of another day, and so is what follows it without a time
     assert of_today == sorted(of_today)
     assert site.ledger.log_gaps() == []
     assert list(waiting_folder(site).iterdir()) == []
 
 
 def test_what_was_rotated_away_before_it_was_read_is_told_as_a_gap(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    with printing(site, monkeypatch) as running:
-        until_rotated(running, 1)
+    with printing(site, monkeypatch) as service:
+        service.say(10)
         before = export(site)
         assert before.collected.gaps == []
-        until_rotated(running, 4)
+        service.say(3000)
         after = export(site)
-        running.stop(SERVICE)
-        export(site)
     (gap,) = after.collected.gaps
     assert site.ledger.log_gaps() == [gap]
     assert (gap.service, gap.after) == (SERVICE, before.collected.parts[0].last_at)
     assert gap.before is not None
     found = sorted(numbers(exported(site)))
-    holes = [(low, high) for low, high in zip(found, found[1:], strict=False) if high != low + 1]
-    assert len(holes) == 1
+    assert [(low, found[at + 1]) for at, low in enumerate(found[:-1]) if found[at + 1] != low + 1] == [(10, found[10])]
+    assert found[-1] == 3010
 
 
 def test_while_the_store_is_away_lines_wait_and_can_be_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = site.config.folder / "targets"
-    with printing(site, monkeypatch, pause=0.002) as running:
-        until_rotated(running, 1)
+    target, away = site.config.folder / "targets", site.config.folder / "away"
+    with printing(site, monkeypatch) as service:
+        service.say(50)
         export_all(site)
-        target.rename(site.config.folder / "away")
+        target.rename(away)
         target.write_text("no folder")
-        with pytest.raises(ExportError, match="targets/one"):
-            export_all(site)
-        with pytest.raises(ExportError):
-            export_all(site)
-        running.stop(SERVICE)
-        assert list(waiting_folder(site).glob("*.zst"))
+        for _ in range(2):
+            service.say(50)
+            with pytest.raises(ExportError, match="targets/one"):
+                export_all(site)
         told: list[str] = []
-        assert numbers(Reader(site, warn=told.append).last(50)) == numbers(list(Reader(site).last(50)))
+        assert numbers(Reader(site, warn=told.append).last(90)) == [number for number in range(60, 151) if number != 100]
+        assert told == []
+        assert sorted(numbers(list(Reader(site, warn=told.append).lines()))) == list(range(51, 151))
+        assert [text.partition(" from ")[0] for text in told] == [f"50 lines of {SERVICE}"]
         target.unlink()
-        (site.config.folder / "away").rename(target)
+        away.rename(target)
         export_all(site)
-    found = sorted(numbers(exported(site)))
-    assert found == list(range(1, len(found) + 1))
+    assert sorted(numbers(exported(site))) == list(range(1, 151))
     assert list(waiting_folder(site).glob("*.zst")) == []
 
 
 def test_what_is_exported_and_what_is_not_come_once_and_in_order(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    with printing(site, monkeypatch) as running:
-        until_rotated(running, 1)
+    with printing(site, monkeypatch) as service:
+        service.say(500)
         export_all(site)
-        until_rotated(running, 1)
-        running.stop(SERVICE)
+        service.say(500)
         every = list(Reader(site).lines())
-        assert sorted(numbers(every)) == list(range(1, len(numbers(every)) + 1))
-        assert numbers(Reader(site).last(40)) == numbers(every)[-40:]
+        assert sorted(numbers(every)) == list(range(1, 1001))
+        assert sorted(numbers(Reader(site).last(40))) == list(range(961, 1001))
         since = every[len(every) // 2].at
         assert list(Reader(site, since=since).lines()) == [line for line in every if line.at >= since]
         (once,) = Reader(site, grep="LINE 17 ").last(100)

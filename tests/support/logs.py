@@ -6,10 +6,12 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from officeops import files
 from officeops.logs.lines import decoded
 from officeops.logs.storing import key_of, manifest_key
 from officeops.site import Site
@@ -19,45 +21,69 @@ from officeops.stack.port import LogLine
 from officeops.streams import decompress, read_chunks
 from tests.support.ports import eventually
 
-# Prints line after line until it is told to stop; some say no time, and one in a hundred is of another day.
+# Prints lines up to the number in a file, whenever that grows; some say no time, and one in a hundred is of another day.
 PRINTER = """
-import signal, sys, time
+import sys, time
 from datetime import UTC, datetime, timedelta
-going = True
-def stop(*_):
-    global going
-    going = False
-signal.signal(signal.SIGTERM, stop)
+from pathlib import Path
 n = int(sys.argv[1])
-while going:
-    n += 1
-    at = datetime.now(UTC) - timedelta(days=n % 100 == 0)
-    stamp = "" if n % 7 == 0 else f"{at:%Y-%m-%d %H:%M:%S.%f} "
-    sys.stdout.write(f'{stamp}line {n} "quoted" \\\\ \\t 漢字 {"x" * 60}\\n')
-    sys.stdout.flush()
-    time.sleep(float(sys.argv[2]))
-sys.stdout.write(f"the end after {n}\\n")
+while True:
+    while n < int(Path(sys.argv[2]).read_text()):
+        n += 1
+        at = datetime.now(UTC) - timedelta(days=n % 100 == 0)
+        stamp = "" if n % 7 == 0 else f"{at:%Y-%m-%d %H:%M:%S.%f} "
+        sys.stdout.write(f'{stamp}line {n} "quoted" \\ \t 漢字 {"x" * 60}\\n')
+        sys.stdout.flush()
+    time.sleep(0.005)
 """
 SERVICE = "postgres"  # of the tests' runbook; what runs under its name only prints
 _NUMBER = re.compile(r"line (\d+) ")
 
 
-def printer(folder: Path, *, name: str = SERVICE, first: int = 0, pause: float = 0.0005) -> Program:
-    """A supervised program that prints lines from `first` + 1 on."""
-    return Program(name, (sys.executable, "-u", "-c", PRINTER, str(first), str(pause)), folder, stop_wait=5)
+@dataclass
+class Printing:
+    """A supervised service that prints as many lines as it is told to."""
+
+    site: Site
+    supervisor: Supervisor
+    said: int = 0
+
+    def say(self, lines: int) -> None:
+        """So many more; they are in its log when this returns."""
+        self.said += lines
+        files.replace(self.told, str(self.said).encode())
+        log = self.supervisor.log(SERVICE)
+        last = f"line {self.said} ".encode()
+        eventually(lambda: any(last in path.read_bytes() for path in log.parent.glob(f"{log.name}*")), 60, f"line {self.said}")
+
+    def again(self) -> None:
+        """As a new process, which goes on in the same file."""
+        self.supervisor.put(self.program())
+        self.supervisor.start(SERVICE)
+
+    def program(self) -> Program:
+        """What supervisor runs."""
+        argv = (sys.executable, "-u", "-c", PRINTER, str(self.said), str(self.told))
+        return Program(SERVICE, argv, self.site.config.folder, stop_wait=5)
+
+    @property
+    def told(self) -> Path:
+        """The file with the number."""
+        return self.site.config.folder / "upto"
 
 
 @contextmanager
-def printing(site: Site, monkeypatch: pytest.MonkeyPatch, *, file_bytes: int = 200_000, pause: float = 0.0005) -> Iterator[Supervisor]:
-    """A real supervisor whose files are small, and a service that prints."""
+def printing(site: Site, monkeypatch: pytest.MonkeyPatch, *, file_bytes: int = 60_000) -> Iterator[Printing]:
+    """A real supervisor whose files are small, and a service that prints: about 400 lines of it fill a file."""
     monkeypatch.setattr(supervisor, "LOG_BYTES", file_bytes)
-    running = Supervisor(site.home, "stack")
-    running.apply([printer(site.config.folder, pause=pause)])
-    running.start(SERVICE)
+    found = Printing(site, Supervisor(site.home, "stack"))
+    found.told.write_text("0")
+    found.supervisor.apply([found.program()])
+    found.supervisor.start(SERVICE)
     try:
-        yield running
+        yield found
     finally:
-        running.shutdown()
+        found.supervisor.shutdown()
 
 
 def exported(site: Site) -> list[LogLine]:
@@ -76,17 +102,3 @@ def exported(site: Site) -> list[LogLine]:
 def numbers(lines: list[LogLine]) -> list[int]:
     """Of the numbered ones, in their order."""
     return [int(found[1]) for line in lines if (found := _NUMBER.search(line.text))]
-
-
-def until_rotated(running: Supervisor, times: int, name: str = SERVICE) -> None:
-    """Waits."""
-    last, count = running.log(name).stat().st_size, 0
-
-    def enough() -> bool:
-        nonlocal last, count
-        size = running.log(name).stat().st_size if running.log(name).exists() else 0
-        count += size < last
-        last = size
-        return count >= times
-
-    eventually(enough, 60, f"{times} rotations")

@@ -15,8 +15,9 @@ import pytest
 
 from officeops.errors import OfficeOpsError, RefusedError, TransientError, UsageError
 from officeops.gate import Gate
+from officeops.logs.audit import audit, fix
 from officeops.process import CommandError, CommandTimeoutError, run
-from officeops.site import open_site
+from officeops.site import Site, open_site
 from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, SERVICE
 from officeops.stack.compose.stack import ComposeStack
 from officeops.stack.port import Deployed, Release
@@ -43,12 +44,15 @@ print(*sys.argv[1:], os.environ["SHA"], os.environ["MODEL"], flush=True)
 time.sleep(1000 if "forever" in sys.argv else 0)
 """
 COMPOSE = """\
+x-logging: &logging {{driver: json-file, options: {{max-size: 10m, max-file: "3"}}}}
 services:
   postgres:
+    logging: *logging
     image: {postgres}
     environment: {{POSTGRES_PASSWORD: "${{POSTGRES_PASSWORD}}", POSTGRES_USER: "${{POSTGRES_USER}}", POSTGRES_DB: "${{POSTGRES_DB}}"}}
     volumes: ["data:/var/lib/postgresql/data"]
   web-blue: &web
+    logging: *logging
     image: ${{COMPOSE_PROJECT_NAME}}-web:${{RELEASE_SHA}}
     pull_policy: never
     build:
@@ -64,6 +68,7 @@ services:
     environment: {{SHA: "${{RELEASE_SHA}}", MODEL: "${{OLLAMA_MODEL}}"}}
   web-green: *web
   caddy:
+    logging: *logging
     image: {caddy}
     restart: unless-stopped
     command: [caddy, run, --config, /etc/caddy/Caddyfile, --adapter, caddyfile]
@@ -109,6 +114,7 @@ class Office:
     stack: ComposeStack
     release: Release
     repository: Path
+    site: Site
 
     @property
     def gate(self) -> Gate:
@@ -159,7 +165,7 @@ def running(engine: Engine) -> Iterator[Office]:
         try:
             release = site.stack.build()
             site.stack.up(release)
-            yield Office(site.stack, release, repository)
+            yield Office(site.stack, release, repository, site)
         finally:
             site.stack.down()
             remove_project(site)
@@ -427,3 +433,49 @@ def test_a_migration_whose_time_is_up_is_ended_and_so_is_its_container(office: O
     with pytest.raises(CommandTimeoutError):
         run(office.stack.migration(office.release, ["upgrade", "forever"]), timeout=5)
     eventually(lambda: office.there(one_offs=True) == set(), what="the container's end")
+
+
+# --- log options -------------------------------------------------------------------------------------------------------------
+
+
+def test_containers_with_old_log_options_are_named_and_made_anew_without_an_interruption(office: Office) -> None:
+    override = office.repository / "docker-compose.override.yml"
+    options = '{driver: json-file, options: {max-size: 50m, max-file: "9"}}'
+    override.write_text(f"services: {{web-blue: {{logging: {options}}}, caddy: {{logging: {options}}}}}")
+    stack = open_site(office.site.config.folder).stack  # what a file says is asked once
+    stack.launch(office.release, "blue")
+    stack.recreate("caddy")
+    eventually(well(office, "blue"), what="blue")
+    override.unlink()
+
+    site = open_site(office.site.config.folder)
+    before = {one.service: one for one in audit(site)}
+    assert {name: one.verdict for name, one in before.items()} == {"postgres": "ok", "web": "outdated", "caddy": "outdated"}
+    assert "50 MiB, not at most 10 MiB" in before["web"].why
+    answers, stop = [], threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            answers.append(httpx.get(office.stack.endpoint("web"), timeout=30).status_code)
+
+    fix(site, ["caddy"])
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        done = fix(site, ["web"])
+    finally:
+        stop.set()
+        asking.join()
+    try:
+        assert done == ["web: made anew in green, without an interruption"]
+        assert {one.verdict for one in audit(site)} == {"ok"}
+        assert len(audit(site)) == 3
+        assert answers
+        assert set(answers) == {200}
+        # What the containers that are gone had printed was collected before they went.
+        assert {gap.service for gap in site.ledger.log_gaps()} == set()
+        assert {part.service for part in site.ledger.log_parts()} >= {"caddy", "postgres"}
+    finally:
+        stack = open_site(office.site.config.folder).stack
+        stack.launch(office.release, "blue")
+        eventually(well(office, "blue"), what="blue")
