@@ -157,14 +157,15 @@ class _Batch:
 
     def add(self, block: LogBlock) -> None:
         """Lines of one day mostly."""
-        days = {at[:10] for at in block.times}
-        if len(days) == 1:
-            self._file(days.pop().decode()).write(block.times, block.text)
+        first, last = min(block.times), max(block.times)
+        if first[:10] == last[:10]:
+            self._file(first[:10].decode()).write(block.times, block.text, first, last)
             return
         lines = list(zip(block.times, block.text.split(b"\n"), strict=True))
-        for day in days:
+        for day in {at[:10] for at in block.times}:
             mine = [line for line in lines if line[0][:10] == day]
-            self._file(day.decode()).write([at for at, _ in mine], b"\n".join([text for _, text in mine]))
+            times = [at for at, _ in mine]
+            self._file(day.decode()).write(times, b"\n".join([text for _, text in mine]), min(times), max(times))
 
     def finish(self) -> list[LogPart]:
         """The parts, whose files are on the disk."""
@@ -201,8 +202,8 @@ class _File:
         self._file: IO[bytes] = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
 
-    def write(self, times: list[bytes], text: bytes) -> None:
-        self._first, self._last = min(self._first, min(times)), max(self._last, max(times))
+    def write(self, times: list[bytes], text: bytes, first: bytes, last: bytes) -> None:
+        self._first, self._last = min(self._first, first), max(self._last, last)
         self._lines += len(times)
         self._plain += len(text) + 1
         self._put(self._compressor.compress(encoded(times, text)))

@@ -454,11 +454,13 @@ def test_containers_with_old_log_options_are_named_and_made_anew_without_an_inte
     assert "50 MiB, not at most 10 MiB" in before["web"].why
     answers, stop = [], threading.Event()
 
+    fix(site, ["caddy"])
+    door = office.stack.front_door()
+
     def ask() -> None:
         while not stop.is_set():
-            answers.append(httpx.get(office.stack.endpoint("web"), timeout=30).status_code)
+            answers.append(httpx.get(door, timeout=30).status_code)
 
-    fix(site, ["caddy"])
     asking = threading.Thread(target=ask)
     asking.start()
     try:
