@@ -84,7 +84,8 @@ def _times_of(texts: list[bytes], at: bytes) -> list[bytes]:
     """Where many lines in a row say theirs alike, which is nearly always, they are made of one text: a call for each line would take longer than
     all the rest. Where they do not, each half is looked at."""
     found = _STAMP.match(texts[0])
-    heads = b"\n".join([text[: found.end()] for text in texts]) if found else b""
+    end = found.end() if found else 0
+    heads = b"\n".join([text[:end] for text in texts])
     if found and heads.translate(_SHAPE) == b"\n".join([found[0].translate(_SHAPE)] * len(texts)):
         return (heads.translate(_ISO).replace(b"\n", b"Z\n") + b"Z").split(b"\n")
     if len(texts) <= _FEW:
