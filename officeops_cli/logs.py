@@ -76,7 +76,7 @@ def moment(site: Site, text: str) -> datetime:
 
 def _print(line: LogLine, width: int) -> None:
     """width: of the service's name; 0: none is shown."""
-    console.out.print(f"{line.service:{width}} | {line.text}" if width else line.text, markup=False, soft_wrap=True)
+    typer.echo(f"{line.service:{width}} | {line.text}" if width else line.text)
 
 
 def log_export(as_json: Json = False, folder: Folder = None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -88,10 +88,8 @@ def _collect_all(site: Site) -> Collected:
 def keep_last_words(site: Site) -> None:
     """What is about to be removed has printed its last. A log that cannot be read is no reason to let a release hang: the next collecting
     notes the gap."""
-    try:
+    with suppress(OfficeOpsError, OSError):
         collect(site)
-    except OfficeOpsError:
-        return
 
 
 def _collect(site: Site, source: LogSource, cursor: LogCursor, found: Collected) -> None:

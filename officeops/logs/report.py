@@ -85,14 +85,14 @@ def report(site: Site, *, days: float = 7, remember: bool = False) -> LogReport:
     again for the same time says the same."""
     until, troubles = site.clock(), list[str]()
     since = until - timedelta(days=days)
-    found = {name: _Sum(site.home / _FOLDER / f"{name}.templates", since) for name in site.config.runbook.services}
+    found = {name: _Sum(site, name, since) for name in site.config.runbook.services}
     routes: dict[tuple[str, str], list[float]] = {}
     for line in Reader(site, since=since, warn=troubles.append).lines():
+        if line.service not in found:  # the runbook had it once
+            found[line.service] = _Sum(site, line.service, since)
         found[line.service].add(line)
         _add_request(routes, line)
-    result = LogReport(
-        iso(since), iso(until), [one.summed(name) for name, one in found.items()], _slowest(routes), _gaps(site, since), troubles
-    )
+    result = LogReport(iso(since), iso(until), [one.summed() for one in found.values()], _slowest(routes), _gaps(site, since), troubles)
     if remember:
         for one in found.values():
             one.save()
@@ -115,9 +115,9 @@ def last_report(site: Site) -> LogReport | None:
 class _Sum:
     """Of one service. The miner's templates keep their numbers from week to week: `seen` has when each was seen first."""
 
-    def __init__(self, file: Path, since: datetime) -> None:
-        self._file, self._since = file, iso(since)
-        self._log = ServiceLog("")
+    def __init__(self, site: Site, service: str, since: datetime) -> None:
+        self._file, self._since = site.home / _FOLDER / f"{service}.templates", iso(since)
+        self._log = ServiceLog(service)
         self._miner: TemplateMiner | None = None
         self._now: dict[int, Template] = {}
         self._seen: dict[str, str] = json.loads(self._notes.read_text()) if self._notes.exists() else {}
@@ -144,9 +144,8 @@ class _Sum:
         known.text, known.count = str(mined["template_mined"]), known.count + 1
         known.first_at, known.last_at = min(known.first_at, at), max(known.last_at, at)
 
-    def summed(self, service: str) -> ServiceLog:
+    def summed(self) -> ServiceLog:
         """All of it."""
-        self._log.service = service
         for number, template in self._now.items():
             template.new = self._seen.get(str(number), "~") >= self._since
         ranked = sorted(self._now.values(), key=lambda one: (not one.new, one.level != "error", -one.count))

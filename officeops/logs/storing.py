@@ -49,7 +49,7 @@ def export(site: Site) -> Exported:
                 if name not in troubles and name not in part.targets:
                     try:
                         part = _stored(site, store, part)
-                    except OfficeOpsError as error:
+                    except (OfficeOpsError, OSError) as error:  # the latter: of the file that waits
                         troubles[name] = str(error)
             if set(part.targets) >= set(stores):
                 site.ledger.record_stored(replace(part, waits=False))

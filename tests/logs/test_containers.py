@@ -93,7 +93,7 @@ def test_each_line_is_exported_once_across_kills_restarts_and_new_containers(sit
     assert sorted(numbers(found)) == sorted([*range(1, 401), *range(1, 401), *range(401, 601)])
     assert [len(line.text) for line in found if line.text.endswith(" long")] == [40_005] * 3
     assert site.ledger.log_gaps() == []
-    assert numbers(Reader(site, ["caddy"]).last(3))[-1] == 600
+    assert max(numbers(Reader(site, ["caddy"]).last(3))) == 600
 
 
 def test_a_container_that_was_rotated_or_removed_too_soon_leaves_a_gap(site: Site, start: Start) -> None:
