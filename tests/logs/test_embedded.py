@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -11,6 +12,8 @@ from officeops.logs.collecting import waiting_folder
 from officeops.logs.reading import Reader
 from officeops.logs.storing import ExportError, export, export_all
 from officeops.site import Site
+from officeops.watching.making import CHORES
+from officeops.watching.watcher import Watcher
 from tests.support.killing import killer
 from tests.support.logs import SERVICE, exported, numbers, printing
 
@@ -131,3 +134,20 @@ def test_a_manifest_says_what_a_file_holds(site: Site) -> None:
         manifest = json.load(reader)
     assert manifest.keys() >= {"format", "version", "stack", "service", "source", "day", "lines", "bytes", "sha256", "object"}
     assert (manifest["first_at"], manifest["lines"]) == ("2026-03-01T08:00:00.5Z", 1)
+
+
+def test_the_watcher_exports_every_five_minutes_and_goes_on_when_it_cannot(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    log = site.home / "stack" / "logs" / f"{SERVICE}.log"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"2026-03-01 08:00:00 one\n")
+    (chore,) = [one for one in CHORES if one.name == "export of logs"]
+    assert chore.every == timedelta(minutes=5)
+    (site.config.folder / "targets").write_text("no folder")
+    watcher, now = Watcher(site, chores=[chore]), site.clock()
+    watcher._do(chore, now)
+    assert "export of logs failed" in capsys.readouterr().err
+    (site.config.folder / "targets").unlink()
+    watcher._do(chore, now + timedelta(minutes=4))
+    assert all(part.waits for part in site.ledger.log_parts())
+    watcher._do(chore, now + timedelta(minutes=5))
+    assert [line.text[20:] for line in exported(site)] == ["one"]

@@ -36,3 +36,10 @@ def test_a_dry_run_changes_nothing(plane: Plane) -> None:
     assert run.state is not None
     assert run.state.is_completed(), run.state.message
     assert plane.site.ledger.log_parts() == before
+
+
+def test_where_nothing_is_outdated_nothing_is_made_anew(plane: Plane) -> None:
+    run = plane.ended(plane.start("log-fix"))
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.message
+    assert plane.site.ledger.releases() == []
