@@ -15,6 +15,7 @@ from officeops.releases.preflight import Plan
 from officeops.releases.rollout import Outcome, Rollout
 from officeops.releases.schema import DowngradePlan
 from officeops.site import Site
+from officeops.stack.port import short
 from tasks import releases as steps
 from tasks.account import accounted
 from tasks.approvals import approve
@@ -56,7 +57,7 @@ def deploy(options: DeployOptions = DeployOptions()) -> tuple[Plan, Outcome | No
     with at_work(f"deploy of {options.ref or 'the main branch'}", wait_minutes=options.wait_minutes) as site:
         notes = steps.fetch(site)
         release = steps.build(site, options.ref)
-        known_as(f"deploy of {release.sha[:7]}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
+        known_as(f"deploy of {short(release.sha, 7)}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
         kind: Literal["deploy", "initial"] = "deploy" if site.stack.deployed() else "initial"
         plan = steps.look(site, release, kind=kind, strategy=options.strategy, allow_unsafe=options.allow_unsafe, notes=notes)
         if options.dry_run or (plan.unchanged and not options.force):

@@ -14,7 +14,7 @@ from officeops.errors import OfficeOpsError, RefusedError
 from officeops.releases import records
 from officeops.releases.schema import MigrationPlan, Schema
 from officeops.settings.env import parse_env
-from officeops.stack.port import Deployed, Release
+from officeops.stack.port import Deployed, Release, short
 
 if TYPE_CHECKING:
     from officeops.releases.rollout import Kind, Strategy
@@ -62,15 +62,15 @@ class Plan:
         if self.stops:
             found = "\n".join(f"  {check.name}: {check.detail}" for check in self.stops)
             raise RefusedError(
-                f"The release {self.new.sha[:10]} may not take over:\n{found}",
+                f"The release {short(self.new.sha)} may not take over:\n{found}",
                 state="\nNothing was changed.",
                 todo="Mend what is named above and try again.",
             )
 
     def markdown(self) -> str:
         """For people: what would be done, what was looked at, the migrations with their SQL."""
-        old = f"`{self.old.sha[:10]}` ({self.old.colour})" if self.old else "nothing"
-        lines = [f"**{self.kind}**, {self.strategy}: {old} → `{self.new.sha[:10]}`", ""]
+        old = f"`{short(self.old.sha)}` ({self.old.colour})" if self.old else "nothing"
+        lines = [f"**{self.kind}**, {self.strategy}: {old} → `{short(self.new.sha)}`", ""]
         lines += [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
         lines += ["", "| check | | |", "|---|---|---|"]
         signs = {"ok": "✓", "note": "!", "stop": "✗"}
@@ -167,8 +167,8 @@ def _way_back(site: Site, old: Deployed) -> Check:
     try:
         site.stack.artifact(Release(old.sha, old.at))
     except OfficeOpsError as error:
-        return Check("way back", "stop", f"the release that runs, {old.sha[:10]}, is not on this host to go back to: {error.what}")
-    return Check("way back", "ok", f"{old.sha[:10]} stays")
+        return Check("way back", "stop", f"the release that runs, {short(old.sha)}, is not on this host to go back to: {error.what}")
+    return Check("way back", "ok", f"{short(old.sha)} stays")
 
 
 def _migrations(migrations: MigrationPlan, *, allow_unsafe: bool) -> Iterator[Check]:
@@ -202,7 +202,7 @@ def _steps(
 ) -> Iterator[str]:
     """The exact plan, in order."""
     if old is None:
-        yield f"start every service on {release.sha[:10]}, the schema at its newest revision"
+        yield f"start every service on {short(release.sha)}, the schema at its newest revision"
         return
     from officeops.stack.port import other
 
@@ -211,14 +211,14 @@ def _steps(
     if backup:
         yield "back the database up (`officeops backup`), verified"
     if strategy == "recreate":
-        yield f"stop {rolled or 'the apps'} of {old.sha[:10]}: nobody answers from here on"
+        yield f"stop {rolled or 'the apps'} of {short(old.sha)}: nobody answers from here on"
     for pending in migrations.expand:
         yield f"`alembic upgrade {pending.revision.id}` from the new release, {pending.revision.doc}"
-    yield f"start {rolled} of {release.sha[:10]} in {colour}, gate shut"
+    yield f"start {rolled} of {short(release.sha)} in {colour}, gate shut"
     yield f"ask it: ready {asked.ready_checks} times in a row, {len(asked.smoke)} smoke requests"
     yield f"remove `{site.stack.gate_folder.name}/{colour}.drain`, make `{site.stack.gate_folder.name}/{old.colour}.drain`"
     yield f"watch it for {asked.bake_seconds:g} s, with {old.colour} still up; wait up to {asked.stream_seconds:g} s for the requests of {old.colour}"
-    yield f"keep the log of {old.sha[:10]} and stop it ({old.colour})"
+    yield f"keep the log of {short(old.sha)} and stop it ({old.colour})"
 
 
 def _cell(text: str) -> str:

@@ -22,7 +22,7 @@ from officeops.errors import UsageError
 from officeops.ledger import ReleaseRecord
 from officeops.settings import Settings
 from officeops.settings.document import explained
-from officeops.stack.port import Colour, Release
+from officeops.stack.port import Colour, Release, commit_of, short
 from officeops.stack.values import setting_values
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def release_of(site: Site, record: ReleaseRecord) -> Release:
     built = next((release for release in site.stack.built() if release.sha == record.sha), None)
     if built is None:
         raise UsageError(
-            f"The release {record.sha[:10]} is not on this host any more.",
+            f"The release {short(record.sha)} is not on this host any more.",
             state="Nothing was changed.",
-            todo=f"Build it again: `officeops deploy {record.sha[:10]}`.",
+            todo=f"Build it again: `officeops deploy {commit_of(record.sha)[:10]}`.",
         )
     return replace(built, settings=settings_of(site, record.id))
 
@@ -86,10 +86,10 @@ def find(site: Site, wanted: str = PREVIOUS) -> ReleaseRecord:
     running = deployed.sha if deployed else None
     known = retained(site)
     others = [record for record in known if record.sha != running]
-    fitting = others[:1] if wanted == PREVIOUS else [record for record in known if record.sha.startswith(wanted.lower())]
+    fitting = others[:1] if wanted == PREVIOUS else _meant(known, wanted.lower())
     if len(fitting) == 1:
         return fitting[0]
-    names = ", ".join(record.sha[:10] for record in others) or "none"
+    names = ", ".join(short(record.sha) for record in others) or "none"
     raise UsageError(
         f"There is no release {wanted!r} to go back to." if not fitting else f"{wanted!r} is the beginning of several releases.",
         state=f"Nothing was changed. Releases on this host beside the one that runs: {names}.",
@@ -97,13 +97,34 @@ def find(site: Site, wanted: str = PREVIOUS) -> ReleaseRecord:
     )
 
 
-def prune(site: Site) -> list[str]:
-    """Removes what is built and no rollback may need. Returns the commits that went."""
-    needed = {record.sha for record in retained(site)}
+def _meant(known: list[ReleaseRecord], wanted: str) -> list[ReleaseRecord]:
+    """The one whose whole or short name that is, else those whose commit begins so."""
+    exact = [record for record in known if wanted in (record.sha, short(record.sha))]
+    commit, dash, rebuild = wanted.partition("-")
+    return exact or [one for one in known if one.sha.startswith(commit) and (not dash or one.sha.endswith(f"{dash}{rebuild}"))]
+
+
+def build(site: Site, ref: str) -> Release:
+    """The release of a commit, with today's values of what belongs to a release. Of a commit that was built again it is the build that took
+    over last: to deploy the commit anew does not bring the older one back. Raises what `Stack.build` does."""
+    release = site.stack.build(ref)
+    built = {one.sha: one for one in site.stack.built() if commit_of(one.sha) == release.sha}
+    last = next((built[record.sha] for record in site.ledger.releases() if record.outcome == "deployed" and record.sha in built), release)
+    return replace(last, settings=release_settings(site, site.stack.folder(last)))
+
+
+def needed(site: Site) -> set[str]:
+    """The releases that one may want to go back to, the one that runs, and those that are in the middle of something."""
+    found = {record.sha for record in retained(site)}
     deployed = site.stack.deployed()
-    needed |= {deployed.sha} if deployed else set()
-    needed |= {record.sha for record in site.ledger.releases() if record.outcome is None}
-    gone = [release.sha for release in site.stack.built() if release.sha not in needed]
+    found |= {deployed.sha} if deployed else set()
+    return found | {record.sha for record in site.ledger.releases() if record.outcome is None}
+
+
+def prune(site: Site) -> list[str]:
+    """Removes releases that are built and that no rollback may need. Returns which went. `officeops prune` removes all else, too."""
+    stays = needed(site)
+    gone = [release.sha for release in site.stack.built() if release.sha not in stays]
     for sha in gone:
         site.stack.discard(sha)
     return gone

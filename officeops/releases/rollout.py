@@ -31,7 +31,7 @@ from officeops.releases.logs import keep_logs
 from officeops.releases.models import pull_models
 from officeops.releases.proof import prove
 from officeops.releases.watch import Watch
-from officeops.stack.port import Colour, Deployed, Release, other
+from officeops.stack.port import Colour, Deployed, Release, other, short
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from officeops.site import Site
 
 KIND = "rollout"
-Kind = Literal["initial", "deploy", "rollback", "emergency"]
+Kind = Literal["initial", "deploy", "rebuild", "rollback", "emergency"]
 Strategy = Literal["blue-green", "recreate"]
 _FORWARD = ("retire", "finish")  # journalled: the new release has held, there is nothing to go back for
 _POLL_S = 0.25
@@ -125,7 +125,9 @@ class Rollout:
                 todo="Mend what is named above, then `officeops reconcile`.",
             ) from error
         if isinstance(error, OfficeOpsError):
-            serves = f"The release {self.old.sha[:10]} serves as before, the new one is removed." if self.old else "No release serves yet."
+            serves = (
+                f"The release {short(self.old.sha)} serves as before, the new one is removed." if self.old else "No release serves yet."
+            )
             error.state = f"{error.state.rstrip()}\n{serves}".lstrip()
 
     # The verbs, in the order of the chapter
@@ -247,7 +249,7 @@ class Rollout:
         kind = self.operation.partition("-")[0]
         return Outcome(
             self.old.sha if self.old else None, self.release.sha, self._strategy, self.revisions, self.switched_after_s,
-            self.drained_s, self.downtime_s, time.monotonic() - self._began, "deployed" if kind in ("initial", "deploy") else "rolled_back",
+            self.drained_s, self.downtime_s, time.monotonic() - self._began, "rolled_back" if kind in ("rollback", "emergency") else "deployed",
         )  # fmt: skip
 
     # The way back
@@ -332,7 +334,7 @@ class Rollout:
                 self._watch.check()
             if time.monotonic() > deadline:
                 raise OfficeOpsError(
-                    f"The front door answers with {found or 'nothing'} at {path} after the switch to {self.release.sha[:10]}."
+                    f"The front door answers with {found or 'nothing'} at {path} after the switch to {short(self.release.sha)}."
                 )
             time.sleep(0.02)
 
@@ -358,10 +360,10 @@ def reconcile(site: Site) -> list[str]:
         if operation.state in _FORWARD:
             rollout.retire()
             rollout.finish()
-            done.append(f"{operation.id} was finished: {rollout.release.sha[:10]} serves")
+            done.append(f"{operation.id} was finished: {short(rollout.release.sha)} serves")
         else:
             rollout.undo(f"The process that did it ended while it was at: {operation.state}")
-            done.append(f"{operation.id} was undone: {rollout.old.sha[:10] if rollout.old else 'nothing'} serves")
+            done.append(f"{operation.id} was undone: {short(rollout.old.sha) if rollout.old else 'nothing'} serves")
     return done
 
 

@@ -18,7 +18,7 @@ from officeops.releases.revisions import BASE, Chain, Revision, read_chain
 from officeops.releases.running import Limits, alone, migrate
 from officeops.releases.scripts import pending, printed
 from officeops.releases.sql import dropped
-from officeops.stack.port import Release
+from officeops.stack.port import Release, short
 
 if TYPE_CHECKING:
     from officeops.site import Site
@@ -116,7 +116,7 @@ class Schema:
         newer, chain = self._knowing(current)
         if old.head is not None and old.head not in chain:
             raise OfficeOpsError(
-                f"The migrations of {release.sha[:10]} (up to {old.head}) are not those that the database has (up to {current}).",
+                f"The migrations of {short(release.sha)} (up to {old.head}) are not those that the database has (up to {current}).",
                 state="Nothing was changed.",
                 todo="Restore a backup of that release's time.",
             )
@@ -182,7 +182,7 @@ class Schema:
             needed = next((one for one in waiting if one.contract and one.id not in chain), None)
             if needed is not None:
                 raise RefusedError(
-                    f"The release {release.sha[:10]} was made before the contract revision {needed.id} and needs what it removes"
+                    f"The release {short(release.sha)} was made before the contract revision {needed.id} and needs what it removes"
                     f"{f' ({needed.doc})' if needed.doc else ''}.",
                     state="Nothing was changed.",
                     todo="Try again when newer releases have taken its place among those that are kept (`releases.keep`).",

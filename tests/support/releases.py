@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +45,7 @@ def quick(site: Site, **changed: Any) -> Site:
 
 def build(site: Site, ref: str) -> Release:
     """A release with today's settings, as a deploy builds it."""
-    release = site.stack.build(ref)
-    return replace(release, settings=records.release_settings(site, site.stack.folder(release)))
+    return records.build(site, ref)
 
 
 def roll_out(site: Site, release: Release, *, kind: Kind = "deploy", strategy: Strategy = "blue-green", why: str = "") -> Outcome:

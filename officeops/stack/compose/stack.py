@@ -6,7 +6,7 @@ Every call of Compose names its services: those of the profile `prefect` are nev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -22,8 +22,10 @@ from officeops.stack import releases
 from officeops.stack.compose import commands, execute, names
 from officeops.stack.compose.clients import Clients
 from officeops.stack.compose.commands import ONE_OFF, STACK, TOOL
+from officeops.stack.compose.contents import Contents
 from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, Engine
 from officeops.stack.compose.images import Images
+from officeops.stack.compose.left_overs import LeftOvers
 from officeops.stack.compose.one_offs import OneOffs
 from officeops.stack.compose.projects import Projects
 from officeops.stack.compose.proxy import Proxy
@@ -32,7 +34,21 @@ from officeops.stack.compose.running import Running
 from officeops.stack.compose.validation import Validation
 from officeops.stack.compose.volumes import ComposeVolumes, Mount
 from officeops.stack.local import ports
-from officeops.stack.port import Colour, DatabaseAddress, Deployed, LogLine, Release, ServiceStatus, Usage, Volume, other
+from officeops.stack.port import (
+    Colour,
+    DatabaseAddress,
+    Deployed,
+    LeftOver,
+    LogLine,
+    Part,
+    Release,
+    ServiceStatus,
+    Usage,
+    Volume,
+    commit_of,
+    other,
+    short,
+)
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -54,6 +70,8 @@ class ComposeStack:
         self._projects = Projects(config, self.engine, self._commits)
         self._running = Running(config, self.engine, self._colour)
         self._images = Images(self.engine, self._projects, self._commits)
+        self._contents = Contents(config.runbook.stack, self.engine, self._projects, self._commits)
+        self._left_overs = LeftOvers(self.engine, self._projects, self._commits, self._contents)
         self._one_offs = OneOffs(config, self.engine, self._projects)
         self._rolling = Rolling(config, self.engine, self._projects, self._images, self._running)
         self._proxy = Proxy(config, self.engine, self._running, self._rolling)
@@ -74,6 +92,29 @@ class ComposeStack:
         self._commits.export_anew(release.sha)
         self._images.build(release, anew=True)
 
+    def bases(self, release: Release) -> dict[str, str]:
+        return self._contents.bases(release)
+
+    def restore_bases(self, ids: Mapping[str, str]) -> None:
+        self._contents.restore_bases(ids)
+
+    def build_again(self, sha: str, number: int) -> tuple[Release, list[str]]:
+        name = f"{commit_of(sha)}-r{number}"
+        self._commits.export_anew(name)
+        release = self._commits.found(name)
+        notes = self._contents.fetch_bases(release)
+        self._images.build_from_nothing(release)
+        return release, notes
+
+    def contents(self, release: Release) -> dict[str, Part]:
+        return self._contents.of(release)
+
+    def left_overs(self, needed: Collection[str], now: datetime) -> list[LeftOver]:
+        return self._left_overs.all(needed, now)
+
+    def remove(self, one: LeftOver) -> None:
+        self._left_overs.remove(one)
+
     def uncommitted(self) -> int:
         return self._commits.uncommitted()
 
@@ -89,7 +130,7 @@ class ComposeStack:
     def discard(self, sha: str) -> None:
         deployed = self.deployed()
         if deployed is not None and deployed.sha == sha:
-            raise RefusedError(f"The release {sha[:10]} is the deployed one.", state="It was left as it is.")
+            raise RefusedError(f"The release {short(sha)} is the deployed one.", state="It was left as it is.")
         self._images.discard(sha)
 
     def validate(self, release: Release) -> list[str]:

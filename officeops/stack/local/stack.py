@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,11 +26,26 @@ from officeops.progress import Meter
 from officeops.stack import caddy, releases
 from officeops.stack.local import logs, ports, programs, usage
 from officeops.stack.local.colours import Colours
+from officeops.stack.local.left_overs import LeftOvers
 from officeops.stack.local.releases import Releases
 from officeops.stack.local.statuses import AT_REST, problem, statuses
 from officeops.stack.local.supervisor import Supervisor
 from officeops.stack.local.volumes import LocalVolumes
-from officeops.stack.port import COLOURS, Colour, DatabaseAddress, Deployed, LogLine, Release, ServiceStatus, Usage, Volume, other
+from officeops.stack.port import (
+    COLOURS,
+    Colour,
+    DatabaseAddress,
+    Deployed,
+    LeftOver,
+    LogLine,
+    Part,
+    Release,
+    ServiceStatus,
+    Usage,
+    Volume,
+    other,
+    short,
+)
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -49,7 +64,9 @@ class LocalStack:
         self._config = config
         self._home = config.settings.officeops_home
         self._supervisor = Supervisor(self._home, "stack")
-        self._releases = Releases(self._home, config.settings.officeops_app, config.runbook.application.lock)
+        application = config.runbook.application
+        self._releases = Releases(self._home, config.settings.officeops_app, application.lock, application.requirements)
+        self._left_overs = LeftOvers(self._releases, self._supervisor)
         self._colours = Colours(config, self._supervisor, self._releases)
         self._volumes = LocalVolumes(self._home, config.runbook, programs.database_server(config).data)
 
@@ -63,6 +80,24 @@ class LocalStack:
 
     def rebuild(self, release: Release) -> None:
         self._releases.rebuild(release)
+
+    def bases(self, release: Release) -> dict[str, str]:  # noqa: ARG002 - there is no image
+        return {}
+
+    def restore_bases(self, ids: Mapping[str, str]) -> None:
+        """There is none."""
+
+    def build_again(self, sha: str, number: int) -> tuple[Release, list[str]]:
+        return self._releases.build_again(sha, number)
+
+    def contents(self, release: Release) -> dict[str, Part]:
+        return {"virtualenv": self._releases.contents(release)}
+
+    def left_overs(self, needed: Collection[str], now: datetime) -> list[LeftOver]:  # noqa: ARG002 - nothing here has an age
+        return self._left_overs.all(needed)
+
+    def remove(self, one: LeftOver) -> None:
+        self._left_overs.remove(one)
 
     def uncommitted(self) -> int:
         return self._releases.commits.uncommitted()
@@ -179,7 +214,7 @@ class LocalStack:
         running = [status.name for status in self._supervisor.status() if status.release == sha and status.state not in AT_REST]
         if running or (deployed is not None and deployed.sha == sha):
             raise RefusedError(
-                f"The release {sha[:10]} is in use: {', '.join(running) or 'it is the deployed one'}.", state="It was left as it is."
+                f"The release {short(sha)} is in use: {', '.join(running) or 'it is the deployed one'}.", state="It was left as it is."
             )
         self._releases.discard(sha)
 
