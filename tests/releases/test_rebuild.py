@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -13,24 +15,33 @@ from officeops.errors import OfficeOpsError
 from officeops.order import put_in_order
 from officeops.releases import records
 from officeops.releases.proof import ProofError
+from officeops.runbook.model import Smoke
 from officeops.site import Site, open_site
 from officeops.stack.compose.engine import Engine
 from officeops.stack.port import Release
 from officeops.upkeep import clean_up as cleaning
-from tests.releases.conftest import Office
+from tests.releases.conftest import STACKS, Office
 from tests.support.load import strict_load
 from tests.support.releases import back_to_start, quick, require_sound, roll_out
-from tests.support.upkeep import TRIAL, commit_with_trial, killed_rebuild, publish_base, rebuild, wheel
+from tests.support.upkeep import TRIAL, commit_with_trial, commit_without_packages, killed_rebuild, publish_base, publish_wheel, rebuild
+
+LOCAL = STACKS[:1]
+KILLED = [
+    pytest.param(stack.values[0], verb, forward, marks=stack.marks)
+    for stack, verbs in ((STACKS[0], {"build": False, "retire": True}), (STACKS[1], {"switch": False}))
+    for verb, forward in verbs.items()
+]
 
 
 @dataclass
 class Updates:
-    """A stack whose release has a package with updates. site: as it is while a test lasts. release: serves before and after it. publish:
-    makes a version of the package that the next build finds. part, kind: where it is. first: the version that the release has."""
+    """A stack whose release has a package with updates. site: with environment and chapter of these tests. release: serves before and after
+    each test. publish: makes a version of the package that the next build finds; None: there is only the first again. part, kind: where it
+    is. first: the version that the release has."""
 
     site: Site
     release: Release
-    publish: Callable[[str], object]
+    publish: Callable[[str | None], object]
     part: str
     kind: str
     first: str | None
@@ -40,34 +51,48 @@ class Updates:
         return {one.sha: self.site.stack.artifact(one) for one in self.site.stack.built()}
 
 
-def of_local(office: Office, folder: Path, patch: pytest.MonkeyPatch) -> Updates:
+@contextmanager
+def of_local(office: Office) -> Iterator[Updates]:
     """A Python package within the ranges of the application."""
-    sha = commit_with_trial(office.repository, folder)
-    patch.setenv("UV_FIND_LINKS", str(folder))
-    site = quick(open_site(office.site.config.folder))
-    return Updates(site, records.build(site, sha), lambda version: wheel(folder, version), "virtualenv", "python", "1")
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UV_FIND_LINKS", folder)
+        sha = commit_with_trial(office.repository, Path(folder))
+        site = quick(open_site(office.site.config.folder), keep=20)
+        yield Updates(site, records.build(site, sha), lambda version: publish_wheel(Path(folder), version), "virtualenv", "python", "1")
 
 
-def of_compose(office: Office, patch: pytest.MonkeyPatch) -> Updates:
-    """A package of the image below the backend's."""
+@contextmanager
+def of_compose(office: Office) -> Iterator[Updates]:
+    """A package of the image below the backend's, whose other packages come from where they are installed already."""
     name, below = f"officeops-updates/{uuid4().hex[:8]}:1", office.site.config.settings.python_image
-    publish_base(Engine(), below, name, None)
-    patch.setenv("PYTHON_IMAGE", name)
-    site = quick(open_site(office.site.config.folder))
-    return Updates(site, office.first, lambda version: publish_base(Engine(), below, name, version), "backend", "system", None)
+    with pytest.MonkeyPatch.context() as patch:
+        publish_base(Engine(), below, name, None)
+        patch.setenv("PYTHON_IMAGE", name)
+        site = quick(open_site(office.site.config.folder), keep=20)
+        try:
+            release = records.build(site, commit_without_packages(office.repository, f"{site.name}-backend:{office.first.sha}"))
+            yield Updates(site, release, lambda version: publish_base(Engine(), below, name, version), "backend", "system", None)
+        finally:
+            Engine().remove_image(name)
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def running(request: pytest.FixtureRequest) -> Iterator[Updates]:
+    """On each stack, which has its own first release again in the end."""
+    office: Office = request.getfixturevalue(f"{request.param}_office")
+    with (of_compose if request.param == "compose" else of_local)(office) as found:
+        yield found
+        back_to_start(office.site, office.first)
 
 
 @pytest.fixture
-def updates(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Updates]:
-    """On each stack. Before and after the test its release serves and everything is sound."""
-    compose = office.site.config.settings.officeops_stack == "compose"
-    found = of_compose(office, monkeypatch) if compose else of_local(office, tmp_path, monkeypatch)
-    back_to_start(found.site, found.release)
-    yield found
-    back_to_start(found.site, found.release)
-    require_sound(found.site, found.release.sha)
-    if compose:
-        Engine().remove_image(found.site.config.settings.python_image)
+def updates(running: Updates) -> Iterator[Updates]:
+    """Before and after the test its release serves and everything is sound; there is no update yet."""
+    running.publish(None)
+    back_to_start(running.site, running.release)
+    yield running
+    back_to_start(running.site, running.release)
+    require_sound(running.site, running.release.sha)
 
 
 def test_when_nothing_changed_nothing_is_deployed(updates: Updates) -> None:
@@ -106,6 +131,7 @@ def test_what_changed_is_compared_and_deployed_without_a_request_that_fails_and_
     require_sound(site, updates.release.sha)
 
 
+@pytest.mark.parametrize("running", LOCAL, indirect=True)
 def test_a_dry_run_says_what_would_change_and_leaves_everything_as_it_was(updates: Updates) -> None:
     before, serving = updates.built(), updates.site.stack.deployed()
     updates.publish("2")
@@ -117,7 +143,7 @@ def test_a_dry_run_says_what_would_change_and_leaves_everything_as_it_was(update
 def test_one_that_is_not_fit_to_serve_leaves_everything_as_it_was(updates: Updates) -> None:
     before, serving = updates.built(), updates.site.stack.deployed()
     updates.publish("2")
-    site = quick(updates.site, smoke=({"service": "backend", "path": "/health", "contains": "of the new one only"},))
+    site = quick(updates.site, keep=20, smoke=(Smoke(service="backend", path="/health", contains="of the new one only"),))
     with pytest.raises(ProofError, match="of the new one only") as caught:
         rebuild(site)
     assert "serves as before" in caught.value.state
@@ -126,7 +152,7 @@ def test_one_that_is_not_fit_to_serve_leaves_everything_as_it_was(updates: Updat
     require_sound(updates.site, updates.release.sha)
 
 
-@pytest.mark.parametrize(("verb", "forward"), [("build", False), ("switch", False), ("retire", True)])
+@pytest.mark.parametrize(("running", "verb", "forward"), KILLED, indirect=["running"])
 def test_one_that_is_killed_is_ended_by_the_next_command(updates: Updates, verb: str, forward: bool) -> None:
     before = updates.built()
     updates.publish("2")
@@ -143,6 +169,7 @@ def test_one_that_is_killed_is_ended_by_the_next_command(updates: Updates, verb:
         assert rebuild(updates.site).outcome == "deployed"
 
 
+@pytest.mark.parametrize("running", LOCAL, indirect=True)
 def test_without_a_release_that_runs_there_is_nothing_to_rebuild(updates: Updates, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(updates.site.stack), "deployed", lambda _: None)
     with pytest.raises(OfficeOpsError, match="No release runs yet"):

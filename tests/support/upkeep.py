@@ -66,6 +66,15 @@ def wheel(folder: Path, version: str) -> Path:
     return path
 
 
+def publish_wheel(folder: Path, version: str | None) -> None:
+    """A further version; None: there is the first one only."""
+    for path in folder.glob("*.whl"):
+        if "-1-" not in path.name:
+            path.unlink()
+    if version is not None:
+        wheel(folder, version)
+
+
 def commit_with_trial(repository: Path, folder: Path) -> str:
     """The sha of a release that has version 1 of the package and takes any; every other package is pinned in its ranges, too."""
     lock = (repository / "backend" / "requirements.lock").read_text()
@@ -79,6 +88,15 @@ def commit_with_trial(repository: Path, folder: Path) -> str:
 
 
 # Updates of the Compose stack: an image below the application's, under a name of our own.
+
+
+def commit_without_packages(repository: Path, image: str) -> str:
+    """The sha of a release whose backend has its packages from `image`, so that building it from nothing takes seconds."""
+    text = (repository / "backend" / "Dockerfile").read_text()
+    first, last = text.partition("\nFROM ")[0], text.rpartition("\nFROM ")[2]
+    made = f"{first}\nFROM {last}".replace("COPY --from=packages", f"COPY --from={image}")
+    assert image in made
+    return commit_beside(repository, {"backend/Dockerfile": made})
 
 
 def publish_base(engine: Engine, below: str, name: str, version: str | None) -> None:
@@ -123,7 +141,7 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(owner, verb, doing)
-    print(json.dumps(rebuild(quick(open_site(Path(sys.argv[1])))).outcome))
+    print(json.dumps(rebuild(quick(open_site(Path(sys.argv[1])), keep=20)).outcome))
 
 
 if __name__ == "__main__":
