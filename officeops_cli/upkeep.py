@@ -1,4 +1,4 @@
-"""rebuild, prune."""
+"""rebuild, clean-up."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    for command in (rebuild, prune):
-        app.command()(command)
+    app.command()(rebuild)
+    app.command("clean-up")(clean_up)
 
 
 def rebuild(
@@ -85,7 +85,7 @@ def _print_rebuilt(done: Rebuilt) -> None:
         console.err.print(note, markup=False, soft_wrap=True)
 
 
-def prune(
+def clean_up(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go, each with its size and why.")] = False,
     as_json: Json = False,
     offline: Offline = False,
@@ -109,12 +109,12 @@ def prune(
             }
         )  # fmt: skip
     else:
-        _print_pruned(done, dry_run=dry_run)
+        _print_cleaned(done, dry_run=dry_run)
     if done.troubles:
         raise typer.Exit(1)
 
 
-def _print_pruned(done: CleanedUp, *, dry_run: bool) -> None:
+def _print_cleaned(done: CleanedUp, *, dry_run: bool) -> None:
     from rich.table import Table
 
     table = Table()

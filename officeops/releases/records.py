@@ -122,7 +122,7 @@ def needed(site: Site) -> set[str]:
 
 
 def prune(site: Site) -> list[str]:
-    """Removes releases that are built and that no rollback may need. Returns which went. `officeops prune` removes all else, too."""
+    """Removes releases that are built and that no rollback may need. Returns which went. `officeops clean-up` removes all else, too."""
     stays = needed(site)
     gone = [release.sha for release in site.stack.built() if release.sha not in stays]
     for sha in gone:
