@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from officeops import files
@@ -65,8 +64,7 @@ class LeftOvers:
     def _containers(self) -> Iterator[LeftOver]:
         known = self._projects.described(self._projects.running())
         for one in self._engine.containers({PROJECT: self._projects.stack}):
-            files_of_it = str(one["Labels"].get(_FILES, "")).split(",")
-            ours = any(Path(file).is_relative_to(self._commits.path("0").parent) for file in files_of_it)  # not of the control plane
+            ours = f"{self._commits.path('0').parent}/" in str(one["Labels"].get(_FILES, ""))  # not the control plane's
             if ours and one["Labels"].get(SERVICE) not in known and one["State"] in ("exited", "dead", "created"):
                 yield LeftOver(
                     "container", _name(one), 0, False, f"it has ended, and no service is called {one['Labels'].get(SERVICE)} any more"
