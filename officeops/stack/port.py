@@ -5,7 +5,7 @@ These comments are the specification; `tests/stack/test_conformance.py` holds th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -154,11 +154,12 @@ class Stack(Protocol):
         """Makes a release of git `ref` of the application's repository, or reuses the one that exists. Nothing that runs is touched."""
         ...
 
-    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
+    def up(self, release: Release, *, migrate: Callable[[], object] | None = None, keep_proxy: bool = False) -> None:
         """Everything running and healthy on `release`, in order of dependency, schema migrated; rolled services in the deployed colour,
         whose gate is open, the other colour gone. Waits; reports progress; raises OfficeOpsError naming the service, its last log lines
         and the remedy (a port taken: the port and who holds it). Another release than the one that runs takes its place with an
-        interruption: `deploy` does it without. keep_proxy: the front door keeps the configuration that it has."""
+        interruption: `deploy` does it without. migrate: what is done about the schema once the database answers, instead
+        of `migrate`. keep_proxy: the front door keeps the configuration that it has."""
         ...
 
     def down(self) -> None:
@@ -264,6 +265,10 @@ class Stack(Protocol):
     def note_addresses(self) -> None:
         """Where the rolled services are now is written down for the front door, which needs it when nobody is there to resolve their
         names. Every verb that starts or ends one does it; the watcher too, for what came back by itself."""
+        ...
+
+    def data_folders(self) -> list[Path]:
+        """Folders of this host beside OFFICEOPS_HOME where what is built, and volumes, take up room."""
         ...
 
     def cautions(self) -> list[str]:

@@ -70,18 +70,25 @@ class Commits:
         if folder.exists():
             folder.rename(gone)  # a folder of that name is a whole one
             shutil.rmtree(gone)
+        self._time_file(sha).unlink(missing_ok=True)
 
     def uncommitted(self) -> int:
         """How many files of the working tree differ from the last commit."""
         return len(self._git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all").splitlines())
 
     def committed_at(self, sha: str) -> datetime:
-        """When the commit was made."""
-        return datetime.fromisoformat(self._git("show", "--no-patch", "--format=%cI", commit_of(sha)))
+        """When the commit was made; of one that was exported without asking git, which may be gone when one goes back to it."""
+        written = self._time_file(sha)
+        if not written.exists():  # or exported before this was written down
+            return datetime.fromisoformat(self._git("show", "--no-patch", "--format=%cI", commit_of(sha)))
+        return datetime.fromisoformat(written.read_text(encoding="utf-8"))
 
     def path(self, sha: str) -> Path:
         """Where its files stand."""
         return self._folder / sha
+
+    def _time_file(self, sha: str) -> Path:
+        return self._folder / f"{sha}.committed"
 
     def _name(self, ref: str) -> str:
         """Of the release that `ref` means: a rebuild keeps its number."""
@@ -115,6 +122,8 @@ class Commits:
                 ) from error
             child.wait()
         _flush(unfinished)
+        made = self._git("show", "--no-patch", "--format=%cI", commit_of(sha))
+        files.replace(self._time_file(sha), made.encode())
         unfinished.rename(folder)
 
     def _git(self, *arguments: str) -> str:

@@ -6,7 +6,7 @@ Every call of Compose names its services: those of the profile `prefect` are nev
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -155,7 +155,7 @@ class ComposeStack:
 
     # --- everything ----------------------------------------------------------------------------------------------------------
 
-    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
+    def up(self, release: Release, *, migrate: Callable[[], object] | None = None, keep_proxy: bool = False) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         services, colour = self._runbook.services, self._colour()
         self._require_ours()
@@ -165,7 +165,10 @@ class ComposeStack:
             self._proxy.place(self._caddyfile(release))
         first = [name for name, service in services.items() if not service.depends_on and service.kind != "app"]
         self._bring_up(release, first, wait_for=[self._runbook.database.service])
-        self.migrate(release)
+        if migrate:
+            migrate()
+        else:
+            self.migrate(release)
         self._bring_up(release, names.everything(self._runbook, colour), wait_for=list(services))
         self._rolling.retire(other(colour))
         self._rolling.forget_undivided(release)
@@ -272,6 +275,9 @@ class ComposeStack:
 
     def note_addresses(self) -> None:
         self._addresses.note()
+
+    def data_folders(self) -> list[Path]:
+        return self.engine.data_folders()
 
     def cautions(self) -> list[str]:
         return self.engine.cautions()

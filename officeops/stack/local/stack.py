@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -102,7 +102,7 @@ class LocalStack:
     def uncommitted(self) -> int:
         return self._releases.commits.uncommitted()
 
-    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
+    def up(self, release: Release, *, migrate: Callable[[], object] | None = None, keep_proxy: bool = False) -> None:
         self._prepare_home()
         colour = self._colour()
         self._require_ports()
@@ -116,7 +116,7 @@ class LocalStack:
         meter.add()
         with ThreadPoolExecutor(len(services)) as pool:
             # Migrating needs the database only; what the application asks at its start may need the new schema.
-            migrated = pool.submit(self.migrate, release)
+            migrated = pool.submit(migrate) if migrate else pool.submit(self.migrate, release)
             begun = {
                 name: pool.submit(self._start_healthy, name, _START_S) for name in services if not self._waits(name) and name != database
             }
@@ -199,6 +199,9 @@ class LocalStack:
 
     def note_addresses(self) -> None:
         """Nobody resolves names here."""
+
+    def data_folders(self) -> list[Path]:
+        return []
 
     def cautions(self) -> list[str]:
         return []
