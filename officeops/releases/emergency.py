@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from officeops.errors import OfficeOpsError
 from officeops.releases import records
 from officeops.releases.rollout import KIND, Outcome, Rollout, reconcile
+from officeops.stack.port import other
 
 if TYPE_CHECKING:
     from officeops.site import Site
@@ -20,7 +22,9 @@ def back(site: Site, to: str = records.PREVIOUS, *, why: str = "", switched: Cal
     The caller holds the stack's lock. Nothing is watched afterwards: there is nothing better to go back to."""
     began = time.monotonic()
     before, release = site.stack.deployed(), records.release_of(site, records.find(site, to))
-    if _put_aside(site) and (now := site.stack.deployed()) and now.sha == release.sha:  # it was not the old one's turn yet
+    if _put_aside(site) and (now := site.stack.deployed()) and now.sha == release.sha:
+        with suppress(OfficeOpsError):  # it gets no requests
+            site.stack.retire(other(now.colour))
         none = (None, None)
         seconds = time.monotonic() - began
         return Outcome(before.sha if before else None, release.sha, "blue-green", none, seconds, None, None, seconds, "rolled_back")

@@ -252,8 +252,8 @@ class Schema:
 
     def _knowing(self, current: str | None) -> tuple[Release, Chain]:
         """A release that has the revision, and its chain: the one that runs, else the newest on this host. Raises UnknownRevisionError."""
-        deployed = self._deployed()
-        for release in (deployed, *(one for one in self._site.stack.built() if one.sha != deployed.sha)):
+        runs = [self._deployed()] if self._site.stack.deployed() else []
+        for release in (*runs, *self._site.stack.built()):
             with suppress(UsageError):  # a release whose files make no chain knows no revision
                 chain = self.chain(release)
                 if current is None or current in chain:
