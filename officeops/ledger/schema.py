@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, MetaData, String, Table, Text
 
 metadata = MetaData()
+RELEASE_LENGTH = 80
 
 operations = Table(
     "operations",
@@ -52,7 +53,7 @@ releases = Table(
     metadata,
     Column("stack", String(63), primary_key=True),
     Column("id", String(80), primary_key=True),  # of one taking over, not of the commit: a commit may be released twice
-    Column("sha", String(40), nullable=False),
+    Column("sha", String(RELEASE_LENGTH), nullable=False),  # a commit, and which rebuild of it
     Column("kind", String(20), nullable=False),  # initial, deploy, rollback, emergency
     Column("strategy", String(20), nullable=False),  # blue-green, recreate
     Column("colour", String(5), nullable=False),

@@ -5,7 +5,7 @@ These comments are the specification; `tests/stack/test_conformance.py` holds th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,17 @@ def other(colour: Colour) -> Colour:
     return "green" if colour == "blue" else "blue"
 
 
+def commit_of(release: str) -> str:
+    """The commit that a release was made of: its name without which rebuild it is (`SHA-r2`)."""
+    return release.partition("-")[0]
+
+
+def short(release: str, length: int = 10) -> str:
+    """A release's name for people: 1a2b3c4d5e, and 1a2b3c4d5e-r2 for its second rebuild."""
+    commit, dash, rebuild = release.partition("-")
+    return commit[:length] + dash + rebuild
+
+
 @dataclass(frozen=True)
 class ServiceStatus:
     """One service now. `restarts`: times it came back by itself since it was last started on purpose.
@@ -44,7 +55,8 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class Release:
-    """A built release. `sha`: full git commit. `settings`: values of the keys of .env that belong to the release, by the names of their
+    """A built release. `sha`: full git commit; `SHA-r1`, `SHA-r2` ... for what was built of it again (`build_again`). `settings`:
+    values of the keys of .env that belong to the release, by the names of their
     fields, where it runs with others than today's."""
 
     sha: str
@@ -147,6 +159,29 @@ class Volume:
     bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one part of a build consists of. system, python: versions by package, None where it has no way to tell. bases: ids of the images
+    that it is built on, by name; an empty one where it is not built on what that name is now. bytes: its size."""
+
+    system: Mapping[str, str] | None
+    python: Mapping[str, str] | None
+    bases: Mapping[str, str] = field(default_factory=dict)
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """Something on this host that takes room. kind: for people (image, container, build cache, release, virtualenv, folder). name: what
+    `remove` finds it by. bytes: that its removal frees by itself. why: it stays or goes."""
+
+    kind: str
+    name: str
+    bytes: int
+    stays: bool
+    why: str
+
+
 class Stack(Protocol):
     """Services are named as in runbook.yaml; an unknown name raises UsageError. Control-plane services (Prefect) are never among them.
 
@@ -161,11 +196,12 @@ class Stack(Protocol):
         """Makes a release of git `ref` of the application's repository, or reuses the one that exists. Nothing that runs is touched."""
         ...
 
-    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
+    def up(self, release: Release, *, migrate: Callable[[], object] | None = None, keep_proxy: bool = False) -> None:
         """Everything running and healthy on `release`, in order of dependency, schema migrated; rolled services in the deployed colour,
         whose gate is open, the other colour gone. Waits; reports progress; raises OfficeOpsError naming the service, its last log lines
         and the remedy (a port taken: the port and who holds it). Another release than the one that runs takes its place with an
-        interruption: `deploy` does it without. keep_proxy: the front door keeps the configuration that it has."""
+        interruption: `deploy` does it without. migrate: what is done about the schema once the database answers, instead
+        of `migrate`. keep_proxy: the front door keeps the configuration that it has."""
         ...
 
     def down(self, *, last: Callable[[], object] | None = None) -> None:
@@ -183,6 +219,33 @@ class Stack(Protocol):
     def rebuild(self, release: Release) -> None:
         """What was built for the release is made anew from its commit, whatever is there. What runs on it goes on with what it has until it
         is launched or started again. Raises what `build` does, with everything as it was."""
+        ...
+
+    def bases(self, release: Release) -> dict[str, str]:
+        """The images that the release is built on, by name, with their ids as far as they are on this host; none on the embedded stack."""
+        ...
+
+    def restore_bases(self, ids: Mapping[str, str]) -> None:
+        """These names are those images again, as far as they are on this host."""
+        ...
+
+    def build_again(self, sha: str, number: int) -> tuple[Release, list[str]]:
+        """A further build of a release's commit beside those that there are, `SHA-rNUMBER`: with the newest bases and packages within the
+        ranges that the application allows, and nothing of earlier builds. Nothing that runs is touched. A base that cannot be fetched and
+        is on this host is used, and said. Returns what is to be said, for people."""
+        ...
+
+    def contents(self, release: Release) -> dict[str, Part]:
+        """What the release was built to, by part."""
+        ...
+
+    def left_overs(self, needed: Collection[str], now: datetime) -> list[LeftOver]:
+        """All of this stack's on this host that takes room and was built or left here, volumes apart; each stays or goes. needed: the
+        releases that stay. What belongs to others is not among them, but for a line that says how much it is."""
+        ...
+
+    def remove(self, one: LeftOver) -> None:
+        """It is gone; no error when it was. Raises RefusedError when somebody uses it by now."""
         ...
 
     def uncommitted(self) -> int:
@@ -250,6 +313,10 @@ class Stack(Protocol):
     def note_addresses(self) -> None:
         """Where the rolled services are now is written down for the front door, which needs it when nobody is there to resolve their
         names. Every verb that starts or ends one does it; the watcher too, for what came back by itself."""
+        ...
+
+    def data_folders(self) -> list[Path]:
+        """Folders of this host beside OFFICEOPS_HOME where what is built, and volumes, take up room."""
         ...
 
     def cautions(self) -> list[str]:

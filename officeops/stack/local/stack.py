@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from officeops.progress import Meter
 from officeops.stack import caddy, releases
 from officeops.stack.local import logs, ports, programs, sources, usage
 from officeops.stack.local.colours import Colours
+from officeops.stack.local.left_overs import LeftOvers
 from officeops.stack.local.releases import Releases
 from officeops.stack.local.statuses import AT_REST, problem, statuses
 from officeops.stack.local.supervisor import LOG_BYTES, LOG_FILES, Supervisor
@@ -35,17 +36,20 @@ from officeops.stack.port import (
     Colour,
     DatabaseAddress,
     Deployed,
+    LeftOver,
     LogBlock,
     LogLimits,
     LogLine,
     LogOptions,
     LogSource,
+    Part,
     Release,
     ServiceStatus,
     Usage,
     Volume,
     other,
-)  # fmt: skip
+    short,
+)
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -64,7 +68,9 @@ class LocalStack:
         self._config = config
         self._home = config.settings.officeops_home
         self._supervisor = Supervisor(self._home, "stack")
-        self._releases = Releases(self._home, config.settings.officeops_app, config.runbook.application.lock)
+        application = config.runbook.application
+        self._releases = Releases(self._home, config.settings.officeops_app, application.lock, application.requirements)
+        self._left_overs = LeftOvers(self._releases, self._supervisor)
         self._colours = Colours(config, self._supervisor, self._releases)
         self._volumes = LocalVolumes(self._home, config.runbook, programs.database_server(config).data)
 
@@ -79,10 +85,28 @@ class LocalStack:
     def rebuild(self, release: Release) -> None:
         self._releases.rebuild(release)
 
+    def bases(self, release: Release) -> dict[str, str]:  # noqa: ARG002 - there is no image
+        return {}
+
+    def restore_bases(self, ids: Mapping[str, str]) -> None:
+        """There is none."""
+
+    def build_again(self, sha: str, number: int) -> tuple[Release, list[str]]:
+        return self._releases.build_again(sha, number)
+
+    def contents(self, release: Release) -> dict[str, Part]:
+        return {"virtualenv": self._releases.contents(release)}
+
+    def left_overs(self, needed: Collection[str], now: datetime) -> list[LeftOver]:  # noqa: ARG002 - nothing here has an age
+        return self._left_overs.all(needed)
+
+    def remove(self, one: LeftOver) -> None:
+        self._left_overs.remove(one)
+
     def uncommitted(self) -> int:
         return self._releases.commits.uncommitted()
 
-    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
+    def up(self, release: Release, *, migrate: Callable[[], object] | None = None, keep_proxy: bool = False) -> None:
         self._prepare_home()
         colour = self._colour()
         self._require_ports()
@@ -96,7 +120,7 @@ class LocalStack:
         meter.add()
         with ThreadPoolExecutor(len(services)) as pool:
             # Migrating needs the database only; what the application asks at its start may need the new schema.
-            migrated = pool.submit(self.migrate, release)
+            migrated = pool.submit(migrate) if migrate else pool.submit(self.migrate, release)
             begun = {
                 name: pool.submit(self._start_healthy, name, _START_S) for name in services if not self._waits(name) and name != database
             }
@@ -214,6 +238,9 @@ class LocalStack:
     def note_addresses(self) -> None:
         """Nobody resolves names here."""
 
+    def data_folders(self) -> list[Path]:
+        return []
+
     def cautions(self) -> list[str]:
         return []
 
@@ -234,7 +261,7 @@ class LocalStack:
         running = [status.name for status in self._supervisor.status() if status.release == sha and status.state not in AT_REST]
         if running or (deployed is not None and deployed.sha == sha):
             raise RefusedError(
-                f"The release {sha[:10]} is in use: {', '.join(running) or 'it is the deployed one'}.", state="It was left as it is."
+                f"The release {short(sha)} is in use: {', '.join(running) or 'it is the deployed one'}.", state="It was left as it is."
             )
         self._releases.discard(sha)
 
