@@ -17,6 +17,7 @@ from officeops.site import Site
 from officeops.stack.compose.engine import PROJECT, Engine
 from officeops.stack.port import LeftOver
 from officeops.upkeep import clean_up as cleaning
+from tests.releases.applications import commit_variant
 from tests.releases.conftest import STACKS, Office
 from tests.support.releases import build, require_sound, roll_out
 
@@ -32,7 +33,7 @@ def found(site: Site, name: str) -> LeftOver:
 @pytest.fixture
 def unneeded(office: Office) -> Iterator[str]:
     """A release that was built and never took over."""
-    sha = office.variant("slow-start")
+    sha = commit_variant(office.repository, "good")
     build(office.site, sha)
     yield sha
     if any(one.sha == sha for one in office.site.stack.built()):

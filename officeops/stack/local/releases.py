@@ -70,7 +70,7 @@ class Releases:
         """Its packages; the system's are the host's."""
         venv = self.venv(release.sha)
         folders = [str(path) for path in venv.glob("lib/python*/site-packages")]
-        return Part(None, {one.metadata["Name"]: one.version for one in distributions(path=folders)}, {}, files.size(venv))
+        return Part({}, {one.metadata["Name"]: one.version for one in distributions(path=folders)}, {}, files.size(venv))
 
     def unreferenced(self, needed: Collection[str]) -> dict[Path, bool]:
         """Every virtualenv that is here, and whether none of these releases has it."""
