@@ -134,7 +134,7 @@ class Rollout:
         """The migrations that the old release can live with."""
         from officeops.releases.schema import Schema
 
-        self._journal("expand")
+        self._journal("expand", expanded_from=plan.current)
         Schema(self.site).expand(self.release, plan)
         self.revisions = (plan.current, plan.expand[-1].revision.id if plan.expand else plan.current)
 
@@ -344,8 +344,8 @@ class Rollout:
         except OfficeOpsError:
             return None  # it is only noted
 
-    def _journal(self, state: str) -> None:
-        self.site.ledger.advance(self.operation, state)
+    def _journal(self, state: str, **facts: Any) -> None:
+        self.site.ledger.advance(self.operation, state, **facts)
         self._state = state
 
 
