@@ -63,7 +63,7 @@ RULES: Mapping[str, Rule] = {
     "database": Rule("yes", 1, low=True, severity="critical", role=_DBA, is_cause=True, action=f"{_LOGS} `officeops heal {{name}}` tries the runbook's remedy."),
     "serves": Rule("yes", 1, low=True, severity="critical", action=f"{_LOGS} `officeops heal {{name}}` tries the runbook's remedy."),
     "page": Rule("yes", 1, low=True, severity="critical", role="development_lead", action="People see a white screen: `officeops heal {name}` builds it again."),
-    "model": Rule("yes", 1, low=True, action="Pull the model: `officeops heal {name}`."),
+    "model": Rule("yes", 1, low=True, is_cause=True, action="Pull the model: `officeops heal {name}`."),
     "restarts": Rule("count", 2, 0, for_seconds=0, action=f"It comes back by itself and ends again. {_LOGS}"),
     "release": Rule("yes", 1, low=True, for_seconds=600, action="It does not run the deployed release: `officeops reconcile`."),
     "migration": Rule("yes", 1, low=True, for_seconds=0, role="development_lead", action="Correct it and deploy again; `officeops heal {name}` goes one back."),

@@ -49,7 +49,7 @@ def ask_migration(site: Site) -> Iterator[Reading]:
     ended = [one for outcome in ("done", "undone") for one in site.ledger.operations("rollout", outcome=outcome, limit=1)]
     if ended:
         last = max(ended, key=lambda one: one.started_at)
-        failed = last.state == "expand" and last.outcome == "undone"
+        failed = last.outcome == "undone" and last.facts.get("undone_from") == "expand"
         left = failed and Schema(site).current() != last.facts.get("expanded_from")
         yield yes(f"{site.config.runbook.database.service}.migration", "migration", f"{last.id}: {last.error}" if left else "")
 

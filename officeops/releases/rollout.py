@@ -254,7 +254,7 @@ class Rollout:
 
     def undo(self, why: BaseException | str) -> None:
         """As it was before: the old release serves, the new one is gone. The schema stays expanded: the old one can use it."""
-        self._journal("undo")
+        self._journal("undo", **({} if self._state == "undo" else {"undone_from": self._state}))
         self._upgrade_again()
         if self.old is not None and self.old.colour != self.colour:
             self._revive(self.old)
