@@ -68,21 +68,21 @@ RULES: Mapping[str, Rule] = {
     "release": Rule("yes", 1, low=True, for_seconds=600, action="It does not run the deployed release: `officeops reconcile`."),
     "migration": Rule("yes", 1, low=True, for_seconds=0, role="development_lead", action="Correct it and deploy again; `officeops heal {name}` goes one back."),
     # How well
-    "response": Rule("seconds", 5, 4, action="Scale out ({subject}: more workers or a larger machine), then look into the logs: `officeops logs {subject}`."),
+    "response": Rule("seconds", 5, 4, action="Look for what waits (`officeops logs {subject}`); else scale out: {proposed:.0f} cores in place of {cores:.0f}."),
     "error_rate": Rule("share", 0.05, 0.04, severity="critical", role="development_lead", action=f"Look into the logs. {_LOGS}"),
     "certificate": Rule("days", 14, 15, low=True, for_seconds=600, action="Caddy could not renew it: see `officeops logs {subject}`."),
     "log_errors": Rule("count", 50, 10, for_seconds=120, role="development_lead", action=f"Many errors of one kind. {_LOGS}"),
     # PostgreSQL from inside
     "recovery": Rule("yes", 1, low=True, for_seconds=300, severity="critical", role=_DBA, action="It takes no writes while it recovers: see `officeops logs {subject}`."),
     "connections": Rule("share", 0.80, 0.75, role=_DBA, action="Raise the pool: max_connections from {allowed:.0f} to {proposed:.0f}, or lower the application's pool."),
-    "transaction": Rule("seconds", 900, 600, for_seconds=0, role=_DBA, action="An old transaction keeps rows from being cleaned: end it (pg_terminate_backend)."),
-    "wal_held": Rule("bytes", 5e9, 4e9, role=_DBA, action="A replication slot holds the log: drop it when its reader is gone (pg_drop_replication_slot)."),
-    "wraparound": Rule("share", 0.50, 0.45, role=_DBA, action="Let VACUUM FREEZE run: raise autovacuum_max_workers or run it by hand."),
+    "transaction": Rule("seconds", 900, 600, for_seconds=0, role=_DBA, action="Rows cannot be cleaned: end it (pg_terminate_backend); set idle_in_transaction_session_timeout to {limit}."),
+    "wal_held": Rule("bytes", 5e9, 4e9, role=_DBA, action="A slot holds the log: drop it if its reader is gone (pg_drop_replication_slot); set max_slot_wal_keep_size to {limit}."),
+    "wraparound": Rule("share", 0.50, 0.45, role=_DBA, action="Let VACUUM FREEZE run: run it by hand, and raise autovacuum_max_workers from 3 to 6."),
     "growth": Rule("share", 0.50, 0.40, for_seconds=600, role=_DBA, action="It grew by {value} in a day: archive old rows (`officeops archive`)."),
     # Room
     "disk": Rule("share", 0.80, 0.75, action="Rotate logs and archive old rows: `officeops heal {name}`; else enlarge the disk to {proposed:.0f} GB."),
     "inodes": Rule("share", 0.80, 0.75, action="Too many files: remove small ones, or make the file system anew with more inodes."),
-    "memory": Rule("share", 0.85, 0.80, action="Restart what grew: `officeops heal {name}`; else raise the limit to {proposed:.0f} MB."),
+    "memory": Rule("share", 0.85, 0.80, action="Restart what grew: `officeops heal {name}`; else raise mem_limit, maxmemory or the host's to {proposed:.0f} MB."),
     # The control plane, and what must happen regularly
     "prefect": Rule("yes", 1, low=True, for_seconds=120, action="Scheduled runs do not start: `officeops up` starts what is missing."),
     "heartbeat": Rule("seconds", 180, 120, for_seconds=60, action="No worker takes runs: `officeops up` starts it."),
