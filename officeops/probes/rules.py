@@ -75,8 +75,8 @@ RULES: Mapping[str, Rule] = {
     # PostgreSQL from inside
     "recovery": Rule("yes", 1, low=True, for_seconds=300, severity="critical", role=_DBA, action="It takes no writes while it recovers: see `officeops logs {subject}`."),
     "connections": Rule("share", 0.80, 0.75, role=_DBA, action="Raise the pool: max_connections from {allowed:.0f} to {proposed:.0f}, or lower the application's pool."),
-    "transaction": Rule("seconds", 900, 600, for_seconds=0, role=_DBA, action="Rows cannot be cleaned: end it (pg_terminate_backend); set idle_in_transaction_session_timeout to {limit}."),
-    "wal_held": Rule("bytes", 5e9, 4e9, role=_DBA, action="A slot holds the log: drop it if its reader is gone (pg_drop_replication_slot); set max_slot_wal_keep_size to {limit}."),
+    "transaction": Rule("seconds", 900, 600, for_seconds=0, role=_DBA, action="End it (pg_terminate_backend); set idle_in_transaction_session_timeout to {limit}."),
+    "wal_held": Rule("bytes", 5e9, 4e9, role=_DBA, action="Drop the slot if its reader is gone (pg_drop_replication_slot); set max_slot_wal_keep_size to {limit}."),
     "wraparound": Rule("share", 0.50, 0.45, role=_DBA, action="Let VACUUM FREEZE run: run it by hand, and raise autovacuum_max_workers from 3 to 6."),
     "growth": Rule("share", 0.50, 0.40, for_seconds=600, role=_DBA, action="It grew by {value} in a day: archive old rows (`officeops archive`)."),
     # Room

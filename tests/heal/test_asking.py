@@ -14,8 +14,8 @@ from officeops.remedies.due import due
 from officeops.remedies.healing import Approve, Healing
 from officeops.remedies.remedy import Step
 from officeops.runbook.watching import RemedyChange
-from tests.heal.conftest import Clinic, with_remedies
 from tests.support import faults
+from tests.support.clinic import Clinic, with_remedies
 from tests.support.releases import build, quick, roll_out
 
 

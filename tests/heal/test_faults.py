@@ -6,11 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil
-
-from officeops.runbook.watching import RuleChange
-from tests.heal.conftest import Clinic, with_remedies
 from tests.support import faults
+from tests.support.clinic import Clinic, watching_disk, watching_memory, with_remedies
 from tests.support.ports import eventually
 
 
@@ -93,8 +90,7 @@ def test_a_wrong_password_is_a_case_for_a_person(either: Clinic) -> None:
 
 
 def test_a_disk_that_somebody_else_fills_is_a_case_for_a_person(either: Clinic, folder: Path) -> None:
-    probes = either.site.config.runbook.probes.model_copy(update={"folders": (str(folder / "small"),)})
-    clinic = either.changed(probes=probes)
+    clinic = watching_disk(either, folder / "small")
     with faults.disk_filled(folder / "small"):
         assert f"host.disk:{folder}/small" in clinic.watch()
     (incident,) = clinic.treated
@@ -108,8 +104,7 @@ def test_a_disk_that_somebody_else_fills_is_a_case_for_a_person(either: Clinic, 
 def test_a_disk_full_of_old_logs_is_emptied(either: Clinic) -> None:
     logs = either.site.home / "prefect" / "logs"
     logs.parent.mkdir(exist_ok=True)
-    probes = either.site.config.runbook.probes.model_copy(update={"folders": (str(logs),)})
-    clinic = either.changed(probes=probes)
+    clinic = watching_disk(either, logs)
     try:
         with faults.disk_filled(logs, by="server.log.1"):
             incident = clinic.heal(f"host.disk:{logs}")
@@ -120,14 +115,8 @@ def test_a_disk_full_of_old_logs_is_emptied(either: Clinic) -> None:
 
 
 def test_what_takes_too_much_memory_is_restarted(either: Clinic) -> None:
-    name, clinic = "redis.memory", either
-    if not faults.on_compose(either.running):  # nothing has a limit of its own there; the host's is as much as a test may take
-        memory = psutil.virtual_memory()
-        limit = 1 - (memory.available - faults.BALLOON / 2) / memory.total
-        alerts = either.site.config.runbook.alerts
-        rules = {**alerts.rules, "host.memory": RuleChange(limit=limit)}
-        name, clinic = "host.memory", either.changed(alerts=alerts.model_copy(update={"rules": rules}))
-        clinic.watch(1)  # what it was before
+    name, clinic = watching_memory(either)
+    clinic.watch(1)  # what it was before
     with faults.memory_ballooned(clinic.running):
         assert name in clinic.watch()
     (incident,) = [one for one in clinic.treated if one.probe == name]
