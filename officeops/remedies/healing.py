@@ -14,7 +14,7 @@ from officeops.clock import iso
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.ledger.watching import ASKED, Incident, Taken
 from officeops.lock import LockedError
-from officeops.notify import Message, send
+from officeops.notify import Message, redacted, send
 from officeops.probes.rounds import ask_about
 from officeops.probes.rules import RULES, Judged
 from officeops.probes.words import sentence
@@ -253,12 +253,12 @@ class Healing:
 
 
 def diagnosis(patient: Patient, remedy: Remedy) -> str:
-    """What the remedy keeps, as text. What cannot be found out is said in its place."""
+    """What the remedy keeps, as text, without secrets: it has lines of logs. What cannot be found out is said in its place."""
     try:
         parts = remedy.diagnose(patient)
     except Exception as error:  # noqa: BLE001 - a diagnosis that fails must not keep anybody from the cure
         parts = {"diagnosis": f"could not be made: {type(error).__name__}: {error}"}
-    return "\n\n".join(f"## {title}\n{text}" for title, text in parts.items())
+    return redacted("\n\n".join(f"## {title}\n{text}" for title, text in parts.items()), patient.site.config.settings)
 
 
 def mode_of(site: Site, remedy: Remedy) -> str:
