@@ -17,6 +17,8 @@ _BINARY = (
     "bool", "int2", "int4", "int8", "float4", "float8", "numeric", "text", "varchar", "bpchar", "bytea", "date", "time", "timetz",
     "timestamp", "timestamptz", "interval", "uuid", "json", "jsonb", "inet", "cidr", "macaddr", "bit", "varbit",
 )  # fmt: skip
+# A number that is none has many binary forms (infinity minus infinity has a sign) and one text, which is what a dump has.
+_FLOAT, _FLOATS = (", ".join(f"'pg_catalog.{name}{dims}'::regtype" for name in ("float4", "float8")) for dims in ("", "[]"))
 BINARY_TYPES = ", ".join(f"'pg_catalog.{name}'::regtype, 'pg_catalog.{name}[]'::regtype" for name in _BINARY)
 
 # (qualified name, query for its count and checksum). A row's hash is that of its columns' binary form, which takes half the time of the
@@ -24,8 +26,11 @@ BINARY_TYPES = ", ".join(f"'pg_catalog.{name}'::regtype, 'pg_catalog.{name}[]'::
 TABLES = f"""
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
        format('SELECT count(*), coalesce(sum(hash_record_extended(ROW(record_send(ROW(%s))), 0)), 0) FROM ONLY %I.%I AS "the row"',
-              (SELECT string_agg(format(CASE WHEN getdatabaseencoding() = 'UTF8' AND a.atttypid IN ({BINARY_TYPES}) THEN '"the row".%I'
-                                             ELSE 'convert_to("the row".%I::text, getdatabaseencoding())' END, a.attname),
+              (SELECT string_agg(format(CASE WHEN getdatabaseencoding() <> 'UTF8' OR a.atttypid NOT IN ({BINARY_TYPES})
+                                             THEN 'convert_to("the row".%1$I::text, getdatabaseencoding())'
+                                             WHEN a.atttypid IN ({_FLOAT}) THEN 'CASE WHEN "the row".%1$I = ''NaN'' THEN ''NaN'' ELSE "the row".%1$I END'
+                                             WHEN a.atttypid IN ({_FLOATS}) THEN '"the row".%1$I::text::' || a.atttypid::regtype::text
+                                             ELSE '"the row".%1$I' END, a.attname),
                                  ', ' ORDER BY a.attnum)
                FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
               n.nspname, c.relname)

@@ -111,6 +111,7 @@ def plan(
     proxy = old is not None and _proxy_differs(site, old, release)
     checks = [Check("configuration", "ok", "valid, secrets strong"), *(Check("source", "note", note) for note in notes)]
     checks += [*_keys(site, release), *_own_configuration(site, release), _disk(site, backup=backup)]
+    checks += [Check("host", "note", caution) for caution in site.stack.cautions()]
     if old:
         checks += [_way_back(site, old), *_migrations(migrations, allow_unsafe=allow_unsafe)]
         checks.append(Check("backup", "note" if backup else "ok", _backup_detail(site, backup=backup)))

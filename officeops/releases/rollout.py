@@ -224,7 +224,7 @@ class Rollout:
             keep_logs(self.site, self.operation, self.old.colour)
             self.site.stack.retire(self.old.colour)
         if self._rolled and any(one.kind == "app" and not one.rolled for one in self.site.config.runbook.services.values()):
-            self.site.stack.up(self.release)  # apps with one colour follow, with an interruption of their own
+            self.site.stack.up(self.release, keep_proxy=True)  # apps with one colour follow, with an interruption of their own
 
     def up(self) -> None:
         """Of a first release: everything is started on it."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
+
+_BY_FILE = re.compile(r"\{file\.(?:.*/)?(?P<name>[^/]+)\.address\}(?P<port>:\d+)")  # see officeops/stack/compose/addresses.py
 
 
 def in_flight(said: str | bytes, addresses: Collection[str]) -> int:
-    """Requests on their way to `addresses` (HOST:PORT, as the Caddyfile has them). said: the answer of `/reverse_proxy/upstreams`."""
-    return sum(int(one["num_requests"]) for one in json.loads(said) or () if one["address"] in addresses)
+    """Requests on their way to `addresses` (HOST:PORT, as the Caddyfile has them, or by the file that says where HOST is). said: the answer
+    of `/reverse_proxy/upstreams`."""
+    return sum(int(one["num_requests"]) for one in json.loads(said) or () if _BY_FILE.sub(r"\g<name>\g<port>", one["address"]) in addresses)
 
 
 def complaints(stderr: str) -> list[str]:

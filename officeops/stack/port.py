@@ -119,11 +119,11 @@ class Stack(Protocol):
         """Makes a release of git `ref` of the application's repository, or reuses the one that exists. Nothing that runs is touched."""
         ...
 
-    def up(self, release: Release) -> None:
+    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
         """Everything running and healthy on `release`, in order of dependency, schema migrated; rolled services in the deployed colour,
         whose gate is open, the other colour gone. Waits; reports progress; raises OfficeOpsError naming the service, its last log lines
         and the remedy (a port taken: the port and who holds it). Another release than the one that runs takes its place with an
-        interruption: `deploy` does it without."""
+        interruption: `deploy` does it without. keep_proxy: the front door keeps the configuration that it has."""
         ...
 
     def down(self) -> None:
@@ -199,6 +199,15 @@ class Stack(Protocol):
         """Where the front door looks for `blue.drain` and `green.drain` on each request."""
         ...
 
+    def note_addresses(self) -> None:
+        """Where the rolled services are now is written down for the front door, which needs it when nobody is there to resolve their
+        names. Every verb that starts or ends one does it; the watcher too, for what came back by itself."""
+        ...
+
+    def cautions(self) -> list[str]:
+        """What about the place where it all runs endangers it, for people: known before a release takes over, and no reason to stop."""
+        ...
+
     def record(self, deployed: Deployed) -> None:
         """Writes down which release takes requests, and in which colour; durable when it returns."""
         ...
@@ -225,7 +234,7 @@ class Stack(Protocol):
         ...
 
     def proxy_digest(self) -> str | None:
-        """sha256 of the Caddyfile that the front door runs with: a copy of its own in OFFICEOPS_HOME/proxy, made by the first `up` and
+        """sha256 of the Caddyfile that the front door runs with: a copy of its own in OFFICEOPS_HOME, made by the first `up` and
         changed by nothing but `reload_proxy`. None before there is any."""
         ...
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from officeops.watching.watcher import Watcher
+from officeops.watching.watcher import Chore, Watcher
 
 if TYPE_CHECKING:
     from officeops.site import Site
+
+CHORES = (Chore("addresses", timedelta(0), lambda site: site.stack.note_addresses()),)
 
 
 def watcher(site: Site) -> Watcher:
@@ -15,4 +18,4 @@ def watcher(site: Site) -> Watcher:
     from officeops.remedies.due import due
     from officeops.remedies.unattended import mend
 
-    return Watcher(site, healing=due, mend=mend)
+    return Watcher(site, chores=CHORES, healing=due, mend=mend)

@@ -28,7 +28,8 @@ MODEL = "another-model:1b"
 @pytest.fixture(scope="session")
 def next_sha(repository: Path) -> str:
     """A commit after the one that runs: a page more."""
-    return commit_beside(repository, {"frontend/next.js": "of the next release"})
+    front_door = (repository / "caddy" / "Caddyfile").read_text()
+    return commit_beside(repository, {"frontend/next.js": "of the next release", "caddy/Caddyfile": f"{front_door}# of the next release\n"})
 
 
 @pytest.fixture
@@ -180,8 +181,9 @@ def test_after_a_switch_up_brings_the_deployed_colour_only_and_leaves_it_as_it_i
         stack.record(deployed)
         assert stack.deployed() == deployed
         assert (running.get("/version").json()["release"], gate.serving("/version")) == (beside.sha, beside.sha)
-        switched = stack.services()
-        stack.up(beside)
+        switched, front_door = stack.services(), stack.proxy_digest()
+        stack.up(beside, keep_proxy=True)
+        assert stack.proxy_digest() == front_door
         assert [one.state for one in stack.instances("blue")] == ["stopped", "stopped"]
         assert stack.services() == switched
         assert gate.open_colours() == ("green",)
@@ -200,8 +202,10 @@ def test_up_after_down_brings_back_the_deployed_colour(running: RunningStack, be
     assert before is not None
     try:
         stack.record(Deployed(beside.sha, datetime.now(UTC), "green", beside.settings))
+        front_door = stack.proxy_digest()
         stack.down()
         stack.up(beside)
+        assert stack.proxy_digest() != front_door
         assert {one.name: (one.colour, one.health, one.release) for one in stack.services() if one.colour} == dict.fromkeys(
             ROLLED, ("green", "healthy", beside.sha)
         )

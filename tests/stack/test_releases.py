@@ -73,6 +73,12 @@ def test_requests_in_flight_are_those_of_the_addresses_asked_for() -> None:
     assert in_flight("null", {"127.0.0.1:1"}) == 0
 
 
+def test_requests_that_go_by_the_file_of_an_address_count_once_for_its_name() -> None:
+    addresses = ("web-blue:80", "{file./gate/web-blue.address}:80", "172.17.0.2:80", "{file./gate/web-green.address}:80", "web-blue:81")
+    said = json.dumps([{"address": one, "num_requests": number, "fails": 0} for number, one in enumerate(addresses, 1)])
+    assert in_flight(said, {"web-blue:80"}) == 3
+
+
 def test_what_caddy_complains_about_is_told_without_what_it_only_reports() -> None:
     said = '{"level":"info","msg":"using config"}\n{"level":"error","msg":"adapting: x:2: unrecognized directive"}\nError: no such file\n'
     assert complaints(said) == ["adapting: x:2: unrecognized directive", "no such file"]

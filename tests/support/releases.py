@@ -92,10 +92,11 @@ def require_sound(site: Site, serving: str) -> None:
 
 
 class Knocking:
-    """Somebody who asks all the time, by connections that are kept and by new ones. Whatever is not answered with 200 is remembered."""
+    """Somebody who asks all the time, by connections that are kept and by new ones. Whatever is not answered with 200 is remembered.
+    url: of the front door, when it is not asked at the port that it publishes."""
 
-    def __init__(self, site: Site) -> None:
-        self._url = f"http://127.0.0.1:{site.config.settings.http_port}"
+    def __init__(self, site: Site, url: str = "") -> None:
+        self._url = url or f"http://127.0.0.1:{site.config.settings.http_port}"
         self.asked, self.failures = 0, list[str]()
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(kept,), daemon=True) for kept in (True, True, False)]

@@ -123,6 +123,14 @@ class Engine:
                 return None
         return dict(found)
 
+    def cautions(self) -> list[str]:
+        """What of its own configuration endangers what runs on it, for people."""
+        with self.explained():
+            found = self.api.info()
+        if found.get("LiveRestoreEnabled") or found.get("Swarm", {}).get("LocalNodeState") == "active":  # a swarm cannot have it
+            return []
+        return ['the engine ends every container when it is restarted or dies: put `"live-restore": true` into its daemon.json']
+
     def has_image(self, reference: str) -> bool:
         """Whether the image is on this host."""
         return self.image(reference) is not None

@@ -20,6 +20,7 @@ from officeops.process import Command
 from officeops.settings.model import PORTS
 from officeops.stack import releases
 from officeops.stack.compose import commands, execute, names
+from officeops.stack.compose.addresses import Addresses
 from officeops.stack.compose.clients import Clients
 from officeops.stack.compose.commands import ONE_OFF, STACK, TOOL
 from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, Engine
@@ -56,6 +57,7 @@ class ComposeStack:
         self._images = Images(self.engine, self._projects, self._commits)
         self._one_offs = OneOffs(config, self.engine, self._projects)
         self._rolling = Rolling(config, self.engine, self._projects, self._images, self._running)
+        self._addresses = Addresses(config, self.gate_folder, self._running)
         self._proxy = Proxy(config, self.engine, self._running, self._rolling)
         self._clients = Clients(config, self.engine, self._running)
 
@@ -112,19 +114,21 @@ class ComposeStack:
 
     # --- everything ----------------------------------------------------------------------------------------------------------
 
-    def up(self, release: Release) -> None:
+    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         services, colour = self._runbook.services, self._colour()
         self._require_ours()
         self._require_ports(release)
         self._make_gate(colour)
-        self._proxy.place(self._caddyfile(release))
+        if not keep_proxy or self.proxy_digest() is None:
+            self._proxy.place(self._caddyfile(release))
         first = [name for name, service in services.items() if not service.depends_on and service.kind != "app"]
         self._bring_up(release, first, wait_for=[self._runbook.database.service])
         self.migrate(release)
         self._bring_up(release, names.everything(self._runbook, colour), wait_for=list(services))
         self._rolling.retire(other(colour))
         self._rolling.forget_undivided(release)
+        self._addresses.note()
         self.record(releases.taken_over(self.deployed(), release, colour, datetime.now(UTC)))
 
     def down(self) -> None:
@@ -166,6 +170,7 @@ class ComposeStack:
             Gate(self).prepare(self._colour())
             alone = commands.up([names.named(self._runbook, service, self._colour())], alone=True)
             self.engine.run(self._projects.of(release.sha, release.settings).command(*alone), timeout=_PULL_S)
+        self._addresses.note()
         self._running.wait([service], timeout)
 
     def stop(self, service: str) -> None:
@@ -201,9 +206,11 @@ class ComposeStack:
 
     def launch(self, release: Release, colour: Colour) -> None:
         self._rolling.launch(release, colour)
+        self._addresses.note()
 
     def retire(self, colour: Colour) -> None:
         self._rolling.retire(colour)
+        self._addresses.note()
 
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._running.instances(colour)
@@ -221,6 +228,12 @@ class ComposeStack:
     @property
     def gate_folder(self) -> Path:
         return self._home / "gate"
+
+    def note_addresses(self) -> None:
+        self._addresses.note()
+
+    def cautions(self) -> list[str]:
+        return self.engine.cautions()
 
     def proxy_digest(self) -> str | None:
         return self._proxy.digest()

@@ -67,12 +67,12 @@ class LocalStack:
     def uncommitted(self) -> int:
         return self._releases.commits.uncommitted()
 
-    def up(self, release: Release) -> None:
+    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
         self._prepare_home()
         colour = self._colour()
         self._require_ports()
         self._set_gates(colour)
-        self._apply(release)
+        self._apply(release, keep_proxy=keep_proxy)
         services = self._config.runbook.services
         meter = Meter("start", len(services), unit="services")
         database = self._config.runbook.database.service
@@ -161,6 +161,12 @@ class LocalStack:
     @property
     def gate_folder(self) -> Path:
         return programs.gate_folder(self._config)
+
+    def note_addresses(self) -> None:
+        """Nobody resolves names here."""
+
+    def cautions(self) -> list[str]:
+        return []
 
     def record(self, deployed: Deployed) -> None:
         releases.record(self._home, deployed)
@@ -332,14 +338,15 @@ class LocalStack:
         if found.st_uid == os.geteuid() and not shared:
             self._home.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
-    def _apply(self, release: Release) -> None:
+    def _apply(self, release: Release, *, keep_proxy: bool) -> None:
         """Supervisor has the programs of `release`, and of the deployed colour only."""
         programs.database_server(self._config).initialise()
         places = self._releases.places(release)
         described = [programs.program(self._config, name, places, self._colour_of(name)) for name in self._config.runbook.services]
         for program in described:
             program.cwd.mkdir(parents=True, exist_ok=True)
-        self._place_caddyfile(release)
+        if not keep_proxy or self.proxy_digest() is None:
+            self._place_caddyfile(release)
         self._supervisor.apply(described)
 
     def _place_caddyfile(self, release: Release) -> None:
