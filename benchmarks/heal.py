@@ -143,7 +143,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    with running_stack(options.stack) as running, listening() as channel:
+    with running_stack(options.stack, grace_s=GRACE_S) as running, listening() as channel:
         clinic = with_remedies(opened(running, channel, grace_s=GRACE_S), verify_seconds=30, idle_transaction_seconds=2)
         chosen = [one for one in listed(clinic) if options.only in one.name]
         found = [killed(clinic)] if options.only in "process killed" else []

@@ -152,18 +152,21 @@ def _rss() -> float:
 
 
 @contextmanager
-def running_stack(kind: str) -> Iterator[RunningStack]:
-    """With the demonstration's data, its model, and a first backup."""
+def running_stack(kind: str, *, grace_s: int = 40) -> Iterator[RunningStack]:
+    """With the demonstration's data, its model, and a first backup. grace_s: of a backend that hangs, on the embedded stack."""
     from officeops.backups.alone import back_up
     from officeops.releases.models import pull_models
     from tests.support.engine import found_engine
     from tests.support.paths import open_folder
     from tests.support.stack import make_repository, running_compose, running_local
 
+    def impatient(runbook: str) -> str:
+        return runbook.replace("stop_grace: 40", f"stop_grace: {grace_s}")
+
     with open_folder() as folder:
         repository = make_repository(folder)
         for engine in found_engine() if kind == "compose" else (None,):
-            with running_compose(repository, engine) if engine else running_local(repository) as running:
+            with running_compose(repository, engine) if engine else running_local(repository, edit=impatient) as running:
                 running.stack.seed(running.release)
                 pull_models(running.site, running.release)
                 with running.site.locked("backup"):
