@@ -17,7 +17,7 @@ from tests.support.paths import open_folder
 from tests.support.postgres import Running, running_postgres
 from tests.support.s3 import S3Endpoint, running_s3
 from tests.support.site import make_site
-from tests.support.stack import RunningStack, make_repository, running_local
+from tests.support.stack import RunningStack, make_repository, running_compose, running_local
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -109,4 +109,18 @@ def _impatient(runbook: str) -> str:
 def watched() -> Iterator[RunningStack]:
     """A whole embedded stack that is watched and mended. Tests leave it as they found it."""
     with open_folder() as folder, running_local(make_repository(folder), edit=_impatient) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def repository() -> Iterator[Path]:
+    """A git repository with the application."""
+    with open_folder() as folder:
+        yield make_repository(folder)
+
+
+@pytest.fixture(scope="session")
+def compose(repository: Path, engine: Engine) -> Iterator[RunningStack]:
+    """The Compose stack on a real engine, up. Tests leave it as they found it."""
+    with running_compose(repository, engine) as running:
         yield running

@@ -42,12 +42,16 @@ def readings(one: ServiceStatus, deployed: Deployed | None, history: Sequence[Sa
 
 
 def ask_migration(site: Site) -> Iterator[Reading]:
-    """Whether the last release that was tried got its migrations through."""
+    """Whether the last release that was tried left something of its migrations behind: those before the one that failed stay. A migration
+    that failed and left nothing is told by the release that failed."""
+    from officeops.releases.schema import Schema
+
     ended = [one for outcome in ("done", "undone") for one in site.ledger.operations("rollout", outcome=outcome, limit=1)]
     if ended:
         last = max(ended, key=lambda one: one.started_at)
-        failed = last.state == "expand" and last.outcome == "undone"
-        yield yes(f"{site.config.runbook.database.service}.migration", "migration", f"{last.id}: {last.error}" if failed else "")
+        failed = last.outcome == "undone" and last.facts.get("undone_from") == "expand"
+        left = failed and Schema(site).current() != last.facts.get("expanded_from")
+        yield yes(f"{site.config.runbook.database.service}.migration", "migration", f"{last.id}: {last.error}" if left else "")
 
 
 def ask_usage(site: Site) -> Iterator[Reading]:

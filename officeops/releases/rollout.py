@@ -141,7 +141,7 @@ class Rollout:
         """The migrations that the old release can live with."""
         from officeops.releases.schema import Schema
 
-        self._journal("expand")
+        self._journal("expand", expanded_from=plan.current)
         if not plan.planned and self._back:
             return  # its program would not know what a newer release did
         Schema(self.site).expand(self.release, plan)
@@ -276,7 +276,7 @@ class Rollout:
         downgraded_from = operation.facts.get("downgraded_from") if operation else None
         if downgraded_from is None:
             self._give_back_at_once()
-        self._journal("undo")
+        self._journal("undo", **({} if self._state == "undo" else {"undone_from": self._state}))
         if downgraded_from is not None:
             from officeops.releases.schema import Schema
 
@@ -394,8 +394,8 @@ class Rollout:
         except OfficeOpsError:
             return None  # it is only noted
 
-    def _journal(self, state: str) -> None:
-        self.site.ledger.advance(self.operation, state)
+    def _journal(self, state: str, **facts: Any) -> None:
+        self.site.ledger.advance(self.operation, state, **facts)
         self._state = state
 
 

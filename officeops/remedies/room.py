@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from officeops.errors import OfficeOpsError
 from officeops.postgres.connect import connected
 from officeops.releases import records
 from officeops.remedies.remedy import Patient, Remedy, Step
@@ -15,6 +16,7 @@ from officeops.remedies.services import deployed, memory_by_service
 from officeops.stack.port import Release
 
 if TYPE_CHECKING:
+    from officeops.archive.batch import Batch
     from officeops.site import Site
 
 _LARGEST = 10
@@ -36,10 +38,13 @@ class Disk(Remedy):
         return {"largest directories": _largest(site.home), "releases": _built(site), "logs": _logs(site), "tables": _tables(site)}
 
     def ladder(self, patient: Patient) -> Sequence[Step]:
-        """Old logs, then releases that nothing needs. Archiving rows is for a person to begin: it needs room itself."""
+        """Old logs, releases that nothing needs, rows that are archived already. To archive more is for a person to begin: files need room
+        first, and their rows may only leave after a grace and a drilled backup."""
+        site = patient.site
         return [
-            Step("rotate logs", lambda: drop_old_logs(patient.site), seconds=5),
-            Step("prune releases", lambda: prune(patient.site), seconds=5),
+            Step("rotate logs", lambda: drop_old_logs(site), seconds=5),
+            Step("prune releases", lambda: prune(site), seconds=5),
+            Step("archive", lambda: remove_archived(site), lambda: nothing_archived(site), seconds=5),
         ]
 
 
@@ -113,6 +118,45 @@ def drop_old_logs(site: Site) -> str:
 def prune(site: Site) -> str:
     """Releases that the runbook does not keep."""
     return f"gone: {', '.join(one[:10] for one in records.prune(site)) or 'nothing'}"
+
+
+def remove_archived(site: Site) -> str:
+    """Rows whose time has come leave the database, and the space is given back: they are in files that were read back, their grace is over,
+    and a backup that is newer was restored in a drill."""
+    from officeops.archive.batch import Batch
+
+    gone = []
+    for batch in Batch.pending(site):
+        if not _waits_for(batch):
+            batch.delete()
+            batch.give_back()
+            gone.append(f"{batch.id} ({batch.record.contents.rows:,} rows)")
+    return f"left the database: {', '.join(gone) or 'nothing'}"
+
+
+def nothing_archived(site: Site) -> str:
+    """Why no row may leave now. Nothing is changed."""
+    from officeops.archive import states
+    from officeops.archive.batch import Batch
+
+    policies = {one.name: one for one in site.config.runbook.archives}
+    try:
+        with states.session(site, "heal") as connection:
+            known = states.batches(connection)
+        waits = [_waits_for(Batch(site, policies[one.policy], one.id)) for one in known if one.state != "done" and one.policy in policies]
+    except OfficeOpsError as error:
+        return str(error)
+    return "" if "" in waits else "; ".join(waits) or "nothing was archived that is still in the database"
+
+
+def _waits_for(batch: Batch) -> str:
+    from officeops.archive.batch import WaitingError
+
+    try:
+        batch.require_due()
+    except WaitingError as error:
+        return error.what
+    return ""
 
 
 def _largest(home: Path) -> str:
