@@ -273,7 +273,8 @@ def test_what_is_wrong_with_a_releases_caddyfile_is_told(office: Office, change:
 def test_what_is_wrong_with_a_releases_compose_file_is_told(office: Office, change: Callable[[Path], object], named: str) -> None:
     with pytest.raises(OfficeOpsError):
         office.commit(change)
-    newest = max((office.stack.folder(office.release).parent).iterdir(), key=lambda path: path.stat().st_mtime)
+    folders = [path for path in office.stack.folder(office.release).parent.iterdir() if path.is_dir()]
+    newest = max(folders, key=lambda path: path.stat().st_mtime)
     (problem,) = office.stack.validate(Release(newest.name, office.release.built_at))
     assert named in problem
 
