@@ -28,7 +28,6 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
     app.command()(status)
     app.command()(volumes)
-    app.command()(logs)
     app.command()(ui)
     app.command("shell-db")(shell_db)
 
@@ -96,11 +95,12 @@ def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Up:
 def down(folder: Folder = None) -> None:
     """Stops everything; data stays."""
     from deployments import control_plane as plane
+    from officeops.logs.collecting import keep_last_words
 
     site = open_site(folder)
     with site.locked("down"):
         plane.down(site.config)
-        site.stack.down()
+        site.stack.down(last=lambda: keep_last_words(site))
     console.err.print("[green]✓[/] Nothing of it runs any more. The data is kept.")
 
 
@@ -212,21 +212,6 @@ def volumes(as_json: Json = False, folder: Folder = None) -> None:
         note = "the database's: --kind basebackup" if one.database else ""
         table.add_row(one.name, ", ".join(one.services), console.size(one.bytes or 0), when, note)
     console.out.print(table if found else "There are no volumes.")
-
-
-def logs(
-    service: Annotated[str, typer.Argument(help="Name of a service.")],
-    tail: Annotated[int, typer.Option(help="The last N lines.")] = 100,
-    as_json: Json = False,
-    folder: Folder = None,
-) -> None:
-    """What a service printed last."""
-    lines = list(open_site(folder).stack.logs(service, tail=tail))
-    if as_json:
-        console.print_json_object({"service": service, "lines": [{**asdict(line), "at": line.at.isoformat()} for line in lines]})
-    else:
-        for line in lines:
-            console.out.print(line.text, markup=False, soft_wrap=True)
 
 
 def ui(folder: Folder = None) -> None:

@@ -18,6 +18,7 @@ from officeops.probes.rules import rule_of
 from officeops.site import Site
 from officeops.stack.port import ServiceStatus, short
 from tasks import reporting
+from tasks.logs import show_summary
 from tasks.releases import show_releases
 from tasks.watching import publish_alerts
 
@@ -27,7 +28,7 @@ _POINTS = 300
 
 def publish(site: Site) -> None:
     """Everything anew. What cannot be asked is logged and leaves the others."""
-    for show in (show_stack, publish_alerts.fn, show_backups, show_releases, show_approvals, show_disk):
+    for show in (show_stack, publish_alerts.fn, show_backups, show_releases, show_approvals, show_disk, show_summary):
         try:
             show(site)
         except Exception as trouble:  # noqa: BLE001 - one part that cannot be asked must not hide the others

@@ -31,6 +31,7 @@ def fetch(site: Site) -> tuple[str, ...]:
 @step("build", retries=1)
 def build(site: Site, ref: str | None) -> Release:
     """The release of a commit, or the one that is there; with today's values of what belongs to a release."""
+    preflight.require_room(site)
     return records.build(site, ref or source.default_ref(site.config))
 
 
@@ -98,12 +99,6 @@ def prove(rollout: Rollout) -> None:
 def switch(rollout: Rollout) -> None:
     """Requests go to the new release."""
     rollout.switch()
-
-
-@step("take the front door's configuration over")
-def reload_proxy(rollout: Rollout) -> None:
-    """Only where it changes and was asked for."""
-    rollout.site.stack.reload_proxy(rollout.release)
 
 
 @step("bake")

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from officeops.clock import Clock, iso, utc_now
 from officeops.errors import OfficeOpsError
+from officeops.ledger.logs import LogRecords
 from officeops.ledger.schema import RELEASE_LENGTH, approvals, backup_copies, drills, metadata, operations, releases
 from officeops.ledger.watching import WatchRecords
 
@@ -106,7 +107,7 @@ class Approval:
     decided_at: str | None = None
 
 
-class Ledger(WatchRecords):
+class Ledger(WatchRecords, LogRecords):
     """The ledger of one stack."""
 
     def __init__(self, engine: Engine, stack: str, *, clock: Clock = utc_now) -> None:

@@ -103,14 +103,14 @@ def plan(
     site: Site, release: Release, *, kind: Kind, strategy: Strategy = "blue-green", allow_unsafe: bool = False, notes: tuple[str, ...] = ()
 ) -> Plan:
     """Looks at everything. `release`: built, with the settings that it will run with. notes: what fetching and building had to say."""
-    old = site.stack.deployed()
+    old = None if kind == "initial" else site.stack.deployed()
     if not site.config.runbook.rolled():
         strategy = "recreate"  # nothing of it has two colours
     migrations = Schema(site).plan(release) if old else MigrationPlan(None, None, (), ())
     backup = _needs_backup(site) if old and kind == "deploy" else False
     proxy = old is not None and _proxy_differs(site, old, release)
     checks = [Check("configuration", "ok", "valid, secrets strong"), *(Check("source", "note", note) for note in notes)]
-    checks += [*_keys(site, release), *_own_configuration(site, release), _disk(site, backup=backup)]
+    checks += [*_keys(site, release), *_own_configuration(site, release), _disk(site, backup=backup, builds=kind != "rollback")]
     checks += [Check("host", "note", caution) for caution in site.stack.cautions()]
     if old:
         checks += [_way_back(site, old), *_migrations(migrations, allow_unsafe=allow_unsafe)]
@@ -155,13 +155,24 @@ def _own_configuration(site: Site, release: Release) -> Iterator[Check]:
         yield Check("release's configuration", "ok", "the engine is there, Compose file and Caddyfile are valid")
 
 
-def _disk(site: Site, *, backup: bool) -> Check:
+def require_room(site: Site) -> None:
+    """Before anything is built. Raises RefusedError."""
+    found = _disk(site, backup=False, builds=True)
+    if found.verdict == "stop":
+        raise RefusedError(
+            f"There is too little room to build a release: {found.detail}.",
+            state="Nothing was changed.",
+            todo="See `officeops clean-up --dry-run`; the runbook's `releases.disk_free_bytes` says how much is asked for.",
+        )
+
+
+def _disk(site: Site, *, backup: bool, builds: bool) -> Check:
     newest = next(iter(of_the_database(entries(site))), None)
     needed = site.config.runbook.releases.disk_free_bytes + (newest.bytes if newest and backup else 0)
-    free = shutil.disk_usage(site.home).free
-    enough = free >= needed
-    detail = f"{free / 1e9:.1f} GB free where OFFICEOPS_HOME is, {needed / 1e9:.1f} GB asked for"
-    return Check("disk", "ok" if enough else "stop", detail)
+    places = [site.home, *site.stack.data_folders()]
+    free, place = min((shutil.disk_usage(place).free, place) for place in places)
+    detail = f"{free / 1e9:.1f} GB free at {place}, {needed / 1e9:.1f} GB asked for"
+    return Check("disk", "ok" if free >= needed else "stop" if builds or backup else "note", detail)  # to go back needs none
 
 
 def _way_back(site: Site, old: Deployed) -> Check:
@@ -174,6 +185,12 @@ def _way_back(site: Site, old: Deployed) -> Check:
 
 def _migrations(migrations: MigrationPlan, *, allow_unsafe: bool) -> Iterator[Check]:
     names = ", ".join(pending.revision.id for pending in migrations.expand)
+    if migrations.ahead:
+        yield Check("migrations", "note", f"the schema is at {migrations.current}, which this release does not have; it is left there")
+        return
+    for pending in migrations.expand:
+        if pending.sql is None:
+            yield Check("migrations", "note", f"{pending.revision.id} could not be looked into: {pending.note}")
     yield Check("migrations", "ok", f"{names} from {migrations.current}" if names else f"none; the schema is at {migrations.current}")
     for pending in migrations.expand:
         for finding in pending.findings:

@@ -216,6 +216,22 @@ class Archive(Part):
     )
 
 
+class Logs(Part):
+    """The chapter on logs: how the services' are kept, and for how long what they printed is kept elsewhere."""
+
+    driver: Text = Field("json-file", description="The engine's log driver that every container should have")
+    max_megabytes: Count = Field(10, ge=1, description="Largest file of a log, in MiB, as the engine and supervisor reckon")
+    max_files: Count = Field(3, ge=1, description="Files of a log, the one that is written among them")
+    keep_days: Count = Field(90, ge=1, description="Exported lines that are older than this many days are removed")
+    target: str | None = Field(
+        None, pattern=r"^(file:|s3://).+$", description="Where logs are exported to; default: every target of BACKUP_TARGETS"
+    )
+    unencrypted: Switch = Field(
+        False,
+        description="Exported logs are plain JSON Lines; where backups are encrypted (BACKUP_AGE_RECIPIENTS) this must be said to be meant",
+    )
+
+
 class Contact(Part):
     """Who is told what."""
 
@@ -244,6 +260,7 @@ class Runbook(Part):
     alerts: Alerts = Field(Alerts(), description="What people are told of it")
     remedies: Remedies = Field(Remedies(), description="What is done about it")
     archives: tuple[Archive, ...] = Field((), description="Which rows leave the database, when, and where to")
+    logs: Logs = Field(Logs(), description="How logs are kept")
     contacts: tuple[Contact, ...] = Field((), description="Who is told, and who may say that something is approved")
     advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 

@@ -10,11 +10,15 @@ import tarfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from officeops import files
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command, CommandError, run, started
 from officeops.stack.port import Colour, Deployed, Release, commit_of
+
+if TYPE_CHECKING:
+    from officeops.runbook.model import Runbook
 
 _UPGRADE = ("upgrade", "head")
 NAME = re.compile(r"[0-9a-f]{40,64}(-r[0-9]+)?")  # of a release: its commit, and which rebuild of it
@@ -70,18 +74,25 @@ class Commits:
         if folder.exists():
             folder.rename(gone)  # a folder of that name is a whole one
             shutil.rmtree(gone)
+        self._time_file(sha).unlink(missing_ok=True)
 
     def uncommitted(self) -> int:
         """How many files of the working tree differ from the last commit."""
         return len(self._git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all").splitlines())
 
     def committed_at(self, sha: str) -> datetime:
-        """When the commit was made."""
-        return datetime.fromisoformat(self._git("show", "--no-patch", "--format=%cI", commit_of(sha)))
+        """When the commit was made; of one that was exported without asking git, which may be gone when one goes back to it."""
+        written = self._time_file(sha)
+        if not written.exists():  # or exported before this was written down
+            return datetime.fromisoformat(self._git("show", "--no-patch", "--format=%cI", commit_of(sha)))
+        return datetime.fromisoformat(written.read_text(encoding="utf-8"))
 
     def path(self, sha: str) -> Path:
         """Where its files stand."""
         return self._folder / sha
+
+    def _time_file(self, sha: str) -> Path:
+        return self._folder / f"{sha}.committed"
 
     def _name(self, ref: str) -> str:
         """Of the release that `ref` means: a rebuild keeps its number."""
@@ -115,6 +126,8 @@ class Commits:
                 ) from error
             child.wait()
         _flush(unfinished)
+        made = self._git("show", "--no-patch", "--format=%cI", commit_of(sha))
+        files.replace(self._time_file(sha), made.encode())
         unfinished.rename(folder)
 
     def _git(self, *arguments: str) -> str:
@@ -168,3 +181,9 @@ def with_arguments(command: Sequence[str], arguments: Sequence[str]) -> tuple[st
             todo="Have it end so in runbook.yaml; single revisions are asked for by replacing these two words.",
         )
     return (*command[:-2], *arguments)
+
+
+def require_one_colour(runbook: Runbook, service: str) -> None:
+    """Raises UsageError for a rolled service."""
+    if runbook.services[service].rolled:
+        raise UsageError(f"{service} is a rolled service: a release takes its place.", todo="Deploy, or `officeops log-audit --fix`.")

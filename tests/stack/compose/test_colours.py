@@ -15,7 +15,9 @@ import httpx
 import pytest
 
 from officeops.errors import OfficeOpsError, RefusedError, TransientError, UsageError
+from officeops.logs.audit import audit, fix
 from officeops.process import CommandError, CommandTimeoutError, run
+from officeops.site import open_site
 from officeops.stack.compose.engine import PROJECT, SERVICE
 from officeops.stack.port import Deployed, LeftOver, Release
 from tests.support.engine import Engine
@@ -292,6 +294,54 @@ def test_a_migration_whose_time_is_up_is_ended_and_so_is_its_container(office: O
     with pytest.raises(CommandTimeoutError):
         run(office.stack.migration(office.release, ["upgrade", "forever"]), timeout=5)
     eventually(lambda: office.there(one_offs=True) == set(), what="the container's end")
+
+
+# --- log options -------------------------------------------------------------------------------------------------------------
+
+
+def test_containers_with_old_log_options_are_named_and_made_anew_without_an_interruption(office: Office) -> None:
+    override = office.repository / "docker-compose.override.yml"
+    options = '{driver: json-file, options: {max-size: 50m, max-file: "9"}}'
+    override.write_text(f"services: {{web-blue: {{logging: {options}}}, caddy: {{logging: {options}}}}}")
+    stack = open_site(office.site.config.folder).stack  # what a file says is asked once
+    stack.launch(office.release, "blue")
+    stack.recreate("caddy")
+    eventually(well(office, "blue"), what="blue")
+    override.unlink()
+
+    site = open_site(office.site.config.folder)
+    before = {one.service: one for one in audit(site)}
+    assert {name: one.verdict for name, one in before.items()} == {"postgres": "ok", "web": "outdated", "caddy": "outdated"}
+    assert "50 MiB, not at most 10 MiB" in before["web"].why
+    answers, stop = [], threading.Event()
+
+    fix(site, ["caddy"])
+    door = office.stack.front_door()
+
+    def ask() -> None:
+        while not stop.is_set():
+            answers.append(httpx.get(door, timeout=30).status_code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        done = fix(site, ["web"])
+    finally:
+        stop.set()
+        asking.join()
+    try:
+        assert done == ["web: made anew in green, without an interruption"]
+        assert {one.verdict for one in audit(site)} == {"ok"}
+        assert len(audit(site)) == 3
+        assert answers
+        assert set(answers) == {200}
+        # What the containers that are gone had printed was collected before they went.
+        assert {gap.service for gap in site.ledger.log_gaps()} == set()
+        assert {part.service for part in site.ledger.log_parts()} >= {"caddy", "postgres"}
+    finally:
+        stack = open_site(office.site.config.folder).stack
+        stack.launch(office.release, "blue")
+        eventually(well(office, "blue"), what="blue")
 
 
 # --- what is left over -------------------------------------------------------------------------------------------------------
