@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from prefect.logging import get_run_logger
@@ -116,6 +116,5 @@ def _model(one: models.Model) -> str:
     return one.note or (f"`{one.before[:19]}` → `{one.after[:19]}`" if one.before != one.after else "as it was")
 
 
-def _counts(found: dict[str, int] | object) -> str:
-    counts = found if isinstance(found, dict) else {}
-    return ", ".join(f"{counts[one]} {one.lower()}" for one in _SEVERITIES if counts.get(one)) or "none"
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{found[one]} {one.lower()}" for one in _SEVERITIES if found.get(one)) or "none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from officeops.stack.port import Part
 
@@ -25,7 +25,7 @@ class Changes:
     """all: what differs. bytes: sizes before and after, by part. unknown: what could not be told, for people."""
 
     all: tuple[Change, ...] = ()
-    bytes: Mapping[str, tuple[int, int]] = ()  # type: ignore[assignment]
+    bytes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
 

@@ -101,10 +101,16 @@ def commit_without_packages(repository: Path, image: str) -> str:
 
 def publish_base(engine: Engine, below: str, name: str, version: str | None) -> None:
     """The image `name` is `below`; with a version it has the package in that one, too."""
-    repository, _, tag = name.rpartition(":")
+    before = engine.image(name)
     if version is None:
-        engine.api.tag(below, repository, tag)
-        return
+        engine.api.tag(below, *name.split(":"))
+    else:
+        _build_base(engine, below, name, version)
+    if before not in (None, engine.image(name), engine.image(below)):
+        engine.remove_image(str(before))  # it has no name any more
+
+
+def _build_base(engine: Engine, below: str, name: str, version: str) -> None:
     entry = (
         f"\nPackage: {TRIAL}\nStatus: install ok installed\nArchitecture: all\nMaintainer: a test\nVersion: {version}\nDescription: none\n"
     )
