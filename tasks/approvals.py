@@ -35,12 +35,13 @@ class RejectedError(RefusedError):
         super().__init__(f"Rejected by {who}: {why}.", state="Nothing was changed.")
 
 
-def approve(site: Site, action: Action, *, plan: str, terms: Mapping[str, object]) -> None:
+def approve(site: Site, action: Action, *, plan: str, terms: Mapping[str, object], always: bool = False) -> None:
     """Returns when `action` may be done: the runbook does not ask about it, the run has no deployment (the command line asked already), or
     somebody approved these very terms. Otherwise suspends the run, which leaves this call by an exception of Prefect's own.
 
-    plan: Markdown for the form. terms: what would be done, without figures that change by themselves. Raises RejectedError."""
-    if action in site.config.runbook.approvals.actions and deployment.id is not None:
+    plan: Markdown for the form. terms: what would be done, without figures that change by themselves. always: whatever the runbook says.
+    Raises RejectedError."""
+    if (always or action in site.config.runbook.approvals.actions) and deployment.id is not None:
         ask(site, action, plan=plan, terms=terms)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from officeops.errors import OfficeOpsError
 from officeops.probes.http import NoAnswerError, Place
 from officeops.probes.reading import Reading, yes
-from officeops.stack.port import Deployed, ServiceStatus, Usage
+from officeops.stack.port import Deployed, ServiceStatus, Usage, short
 
 if TYPE_CHECKING:
     from officeops.ledger.watching import Sample
@@ -38,7 +38,7 @@ def readings(one: ServiceStatus, deployed: Deployed | None, history: Sequence[Sa
         yield Reading(f"{one.name}.age", "count", (now - one.started_at).total_seconds(), "seconds since it was started")
     if one.release and deployed:
         same = one.release == deployed.sha
-        yield yes(f"{one.name}.release", "release", "" if same else f"runs {one.release[:10]}, deployed is {deployed.sha[:10]}")
+        yield yes(f"{one.name}.release", "release", "" if same else f"runs {short(one.release)}, deployed is {short(deployed.sha)}")
 
 
 def ask_migration(site: Site) -> Iterator[Reading]:
