@@ -10,6 +10,7 @@ from flows.options import Options, waiting
 from officeops.releases import emergency as way
 from officeops.releases.records import PREVIOUS
 from officeops.releases.rollout import Outcome
+from officeops.stack.port import short
 from tasks import releases as steps
 from tasks.account import accounted
 from tasks.approvals import approve
@@ -40,7 +41,7 @@ def emergency(options: EmergencyOptions = EmergencyOptions()) -> Outcome | None:
     """No preflight, no backup, no bake: traffic first, everything else after. None after a dry run."""
     with at_work(f"emergency rollback to {options.to}", wait_minutes=options.wait_minutes) as site:
         release = steps.find(site, options.to)
-        known_as(f"emergency rollback to {release.sha[:7]}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
+        known_as(f"emergency rollback to {short(release.sha, 7)}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
         plan = emergency_plan(site, release)
         if options.dry_run:
             steps.report_plan(site, "emergency", plan)

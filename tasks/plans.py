@@ -12,7 +12,7 @@ from officeops.releases.preflight import Plan
 from officeops.restores.latest import Undoable
 from officeops.restores.source import BackupSource, FileSource, Source, VolumeSource
 from officeops.site import Site
-from officeops.stack.port import Release
+from officeops.stack.port import Release, short
 from tasks import reporting
 
 
@@ -62,7 +62,7 @@ def restore_plan(site: Site, source: Source | VolumeSource, options: Any) -> str
         "from": f"`{source.label}`",
         **_content(site, source),
         "replaces": live,
-        "release that runs": deployed.sha[:10] if deployed else "none",
+        "release that runs": short(deployed.sha) if deployed else "none",
     }
     stopped = ", ".join(site.config.runbook.writers()) or "nothing"
     steps = (
@@ -90,8 +90,8 @@ def archive_plan(due: Sequence[BatchRecord]) -> str:
 def emergency_plan(site: Site, release: Release) -> str:
     """What would serve instead of what."""
     running = site.stack.deployed()
-    serving = f"`{running.sha[:10]}`" if running else "nothing"
-    return f"**Emergency rollback** from {serving} to `{release.sha[:10]}`, at once: no backup, nothing is watched afterwards."
+    serving = f"`{short(running.sha)}`" if running else "nothing"
+    return f"**Emergency rollback** from {serving} to `{short(release.sha)}`, at once: no backup, nothing is watched afterwards."
 
 
 def undo_plan(found: Undoable) -> str:

@@ -14,6 +14,7 @@ from officeops.gate import Gate
 from officeops.lock import LockedError
 from officeops.stack.compose import engine as docker_engine
 from tests.releases.conftest import Office
+from tests.support.asked import reports
 from tests.support.channel import listening
 from tests.support.control_plane import Plane
 from tests.support.ports import eventually
@@ -59,6 +60,11 @@ def test_the_worker_deploys_and_rolls_back_and_stays_itself(plane: Plane, compos
     assert gate.serving("/version") == compose_office.second.sha
     back = plane.ended(plane.start("rollback"))
     assert back.state_name == "Completed", back.state
+    assert gate.serving("/version") == compose_office.first.sha
+    tried = plane.ended(plane.start("emergency", dry_run=True))
+    assert compose_office.second.sha[:10] in reports(plane, tried.id)["emergency-plan"]
+    tried = plane.ended(plane.start("migrate-stamp", dry_run=True, revision="base"))
+    assert "`base` is written down as the schema's revision, instead of" in reports(plane, tried.id)["stamp-plan"]
     assert gate.serving("/version") == compose_office.first.sha
     after = containers(plane.site.name)
     assert {WORKER, WATCHER} <= after.keys()

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,15 @@ def quick(site: Site, **changed: Any) -> Site:
 
 def build(site: Site, ref: str) -> Release:
     """A release with today's settings, as a deploy builds it."""
-    release = site.stack.build(ref)
-    return replace(release, settings=records.release_settings(site, site.stack.folder(release)))
+    return records.build(site, ref)
 
 
-def roll_out(site: Site, release: Release, *, kind: Kind = "deploy", strategy: Strategy = "blue-green", why: str = "") -> Outcome:
+def roll_out(
+    site: Site, release: Release, *, kind: Kind = "deploy", strategy: Strategy = "blue-green", why: str = "", reload_proxy: bool = False
+) -> Outcome:
     """As the flow does, without looking before."""
-    with site.locked(f"{kind} of a test", wait_s=60), Rollout.begin(site, release, kind=kind, strategy=strategy, why=why) as rollout:
+    begun = partial(Rollout.begin, site, release, kind=kind, strategy=strategy, why=why, reload_proxy=reload_proxy)
+    with site.locked(f"{kind} of a test", wait_s=60), begun() as rollout:
         if strategy == "recreate":
             rollout.interrupt()
         rollout.expand(Schema(site).plan(release))

