@@ -11,6 +11,7 @@ from deployments import control_plane
 from deployments.control_plane import WATCHER, WORKER
 from officeops.backups.catalogue import entries
 from officeops.gate import Gate
+from officeops.host import host_name
 from officeops.lock import LockedError
 from officeops.stack.compose import engine as docker_engine
 from tests.releases.conftest import Office
@@ -62,7 +63,9 @@ def test_the_worker_deploys_and_rolls_back_and_stays_itself(plane: Plane, compos
     assert back.state_name == "Completed", back.state
     assert gate.serving("/version") == compose_office.first.sha
     tried = plane.ended(plane.start("emergency", dry_run=True))
-    assert compose_office.second.sha[:10] in reports(plane, tried.id)["emergency-plan"]
+    left = reports(plane, tried.id)
+    assert compose_office.second.sha[:10] in left["emergency-plan"]
+    assert f"| host | {host_name(plane.site.config.settings)} |" in left["stack"]  # and not the container's
     tried = plane.ended(plane.start("migrate-stamp", dry_run=True, revision="base"))
     assert "`base` is written down as the schema's revision, instead of" in reports(plane, tried.id)["stamp-plan"]
     assert gate.serving("/version") == compose_office.first.sha
