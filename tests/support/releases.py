@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from officeops.config import Config
+from officeops.errors import OfficeOpsError
 from officeops.gate import Gate
 from officeops.releases import records
 from officeops.releases.rollout import Kind, Outcome, Rollout, Strategy, reconcile
@@ -138,8 +139,19 @@ Doing = Callable[[Site, Release], object]
 DOINGS: dict[str, Doing] = {
     "deploy": lambda site, release: roll_out(site, release),
     "rollback": lambda site, release: roll_out(site, release, kind="rollback"),
+    "recreate": lambda site, release: roll_out(site, release, strategy="recreate"),
+    "broken": lambda site, release: _undone(site, release),
     "emergency": lambda site, release: _emergency(site, release),
 }
+
+
+def _undone(site: Site, release: Release) -> object:
+    """A release that is found to be no good just after it took over."""
+    with site.locked("deploy of a test", wait_s=60), Rollout.begin(site, release, kind="deploy") as rollout:
+        rollout.launch()
+        rollout.prove()
+        rollout.switch()
+        raise OfficeOpsError("it is no good")
 
 
 def _emergency(site: Site, release: Release) -> object:
@@ -194,8 +206,8 @@ def _kill(when: str, verb: str) -> None:
     """before: once the verb is in the journal and before it does anything. after: when it is done."""
     journal, done = Rollout._journal, getattr(Rollout, verb)
 
-    def journalling(self: Rollout, state: str) -> None:
-        journal(self, state)
+    def journalling(self: Rollout, state: str, **facts: Any) -> None:
+        journal(self, state, **facts)
         if state == verb and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
 
