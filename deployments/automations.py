@@ -16,6 +16,7 @@ from uuid import UUID
 from prefect.automations import AutomationCore, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import AutomationSort
 from prefect.events.actions import CancelFlowRun, ChangeFlowRunState, RunDeployment, SendNotification
 from prefect.events.schemas.events import ResourceSpecification
 
@@ -53,10 +54,11 @@ def apply_automations(
     blocks: Mapping[str, UUID],
     waits: Waits | None = None,
 ) -> None:
-    """Creates, changes and prunes. One that an operator switched off stays off."""
+    """Creates, changes and prunes. One that an operator switched off stays off. Names are not unique on the server: of several the oldest stays."""
     ours = _Automations(config, deployments, blocks, waits or Waits()).wanted()
     prefix = f"{config.runbook.stack}: "
-    known = {one.name: one for one in client.read_automations() if one.name.startswith(prefix)}
+    found = [one for one in client.read_automations(sort=AutomationSort.CREATED_DESC) if one.name.startswith(prefix)]
+    known = {one.name: one for one in found}
     for core in ours:
         there = known.get(core.name)
         if there is None:
@@ -64,6 +66,9 @@ def apply_automations(
         elif fields := differences(there, core):
             kept = core.model_copy(update={"enabled": there.enabled})
             changes.make(f"automation {core.name}", f"changed ({', '.join(fields)})", partial(client.update_automation, there.id, kept))
+    for one in found:
+        if one.id != known[one.name].id:
+            changes.make(f"automation {one.name}", "removed: there is another of this name", partial(client.delete_automation, one.id))
     for name in sorted(known.keys() - {core.name for core in ours}):
         changes.make(f"automation {name}", "removed", partial(client.delete_automation, known[name].id))
 

@@ -21,8 +21,10 @@ from deployments import control_plane
 from deployments.apply import apply, plan
 from officeops.config import Config
 from officeops.postgres import databases
+from officeops.postgres.connect import connected
 from officeops.process import Command, run
 from officeops.site import Site
+from officeops.stack.port import DatabaseAddress
 from tests.support.channel import Channel, listening
 from tests.support.paths import open_folder
 from tests.support.ports import eventually
@@ -121,6 +123,13 @@ class Plane:
         done = run(command, timeout=180, stdin=stdin, ok=range(256))
         return Ended(done.status, done.stdout.decode(), done.stderr)
 
+    def sql(self, sql: str) -> None:
+        """In Prefect's own database: what its API lets nobody do, such as making time pass."""
+        settings = self.site.config.settings
+        address = DatabaseAddress("127.0.0.1", settings.prefect_postgres_port, "prefect", settings.prefect_postgres_password, "prefect")
+        with connected(address, application="test") as connection:
+            connection.execute(sql.encode())
+
     def secrets(self) -> list[str]:
         """Every secret of .env, in clear."""
         values = self.site.config.settings.model_dump().values()
@@ -145,8 +154,6 @@ def running_plane(server: Running, database: str) -> Iterator[Plane]:
 
 def run_sql(server: Running, database: str, sql: str) -> list[tuple[Any, ...]]:
     """Runs SQL and returns the rows."""
-    from officeops.postgres.connect import connected
-
     with connected(server.address(database), application="test") as connection:
         cursor = connection.execute(sql.encode())
         return cursor.fetchall() if cursor.description else []
