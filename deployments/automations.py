@@ -17,7 +17,7 @@ from prefect.automations import AutomationCore, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import AutomationSort
-from prefect.events.actions import CancelFlowRun, ChangeFlowRunState, RunDeployment, SendNotification
+from prefect.events.actions import ChangeFlowRunState, RunDeployment, SendNotification
 from prefect.events.schemas.events import ResourceSpecification
 
 from deployments.approvals import expiry
@@ -42,7 +42,6 @@ class Waits:
     late: timedelta = timedelta(minutes=10)
     pending: timedelta = timedelta(minutes=5)
     lost: timedelta = timedelta(minutes=5)
-    pile: timedelta = timedelta(hours=12)
 
 
 def apply_automations(
@@ -83,7 +82,7 @@ class _Automations:
     def wanted(self) -> list[AutomationCore]:
         """Those that have something to do: without anybody to tell there is no message."""
         found = [
-            self._failed(), self._late(), self._pending(), self._no_backup(), self._lost(), self._pile(), self._undelivered(), self._unhealthy(),
+            self._failed(), self._late(), self._pending(), self._no_backup(), self._lost(), self._undelivered(), self._unhealthy(),
             self._asking(), expiry(self._config),
         ]  # fmt: skip
         return [one for one in found if one.actions]
@@ -156,28 +155,6 @@ class _Automations:
             "Marks a run Crashed whose process was killed together with the worker, so that nothing waits for it.",
             _silence({beat}, {beat} | _ENDED | _RESTING, self._waits.lost, self._runs("stack", "notices")),
             [crashed],
-        )
-
-    def _pile(self) -> AutomationCore:
-        message = Message(
-            "a missed run was cancelled: {{ flow_run.name }}", "info", since=_WHEN, link=_SEE_RUN,
-            error="Several scheduled runs of the same flow were late; one of them is enough.", todo="Nothing, when the other one ends well.",
-        )  # fmt: skip
-        match = [*self._runs("stack"), _tag("auto-scheduled")]
-        trigger = EventTrigger(
-            expect={f"{_RUN}.Late"},
-            match=_every_run(),
-            match_related=match,
-            for_each={"related:deployment:prefect.resource.id"},
-            posture=Posture.Reactive,
-            threshold=2,
-            within=self._waits.pile,
-        )
-        return self._named(
-            "late runs pile up",
-            "Cancels a scheduled run that is late behind another late one of the same flow, as after a long time without a server.",
-            trigger,
-            [CancelFlowRun(), *self._tell(message)],
         )
 
     def _undelivered(self) -> AutomationCore:

@@ -23,7 +23,13 @@ class HealOptions(Options):
     )
 
 
-@flow(name="heal", flow_run_name=named("heal", "probe"), description="What is wrong, mended as the runbook says.", persist_result=False)
+@flow(
+    name="heal",
+    flow_run_name=named("heal", "probe"),
+    description="What is wrong, mended as the runbook says.",
+    timeout_seconds=6 * 3600,  # a model of many gigabytes may be fetched anew
+    persist_result=False,
+)
 def heal(options: HealOptions) -> State:
     """Started by the watcher's event, or by hand. A person who is called is called by the incident itself, once: the run does not fail."""
     site = open_site()

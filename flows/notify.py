@@ -24,6 +24,7 @@ class NotifyOptions(Options):
     name="notify",
     flow_run_name=named("message: a run", "state"),
     description="Tells people of a run that ended badly.",
+    timeout_seconds=600,
     log_prints=True,
     persist_result=False,
 )

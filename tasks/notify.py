@@ -20,7 +20,7 @@ from tasks import reporting
 from tasks.steps import step
 
 _BAD = {"Failed": "failed", "Crashed": "crashed", "TimedOut": "took too long and was stopped"}
-_PREFIXES = ("Flow run encountered an exception: ", "Task run encountered an exception ")
+_PREFIXES = ("Flow run encountered an exception: ", "Flow run failed due to timeout: ", "Task run encountered an exception ")
 
 
 @step("tell", retries=3)

@@ -15,6 +15,7 @@ from officeops.order import put_in_order
 from officeops.progress import shown_by
 from officeops.site import Site, open_site
 from tasks.reporting import ProgressArtifacts
+from tasks.runs import cancel_needless, limited, mark_dead, seen_to_live
 
 _LATE = timedelta(minutes=5)
 
@@ -23,14 +24,22 @@ _LATE = timedelta(minutes=5)
 def at_work(doing: str, *, wait_minutes: float) -> Iterator[Site]:
     """The site of this process's folder with its lock held and what killed runs left put in order; long steps show their progress in the UI.
 
-    Waits up to `wait_minutes` for whoever holds the lock, saying who that is. Raises LockedError after that.
+    Waits up to `wait_minutes` for whoever holds the lock, saying who that is. Raises LockedError after that, and TookTooLongError when the
+    block takes longer than the runbook allows.
     """
     site = open_site()
     _say_when_late()
+    cancel_needless()
     holder = lock_holder(site.home, site.name)
     if holder:
         get_run_logger().warning("Waiting for %s (process %s), doing: %s, since %s", holder.who, holder.pid, holder.doing, holder.since)
-    with site.locked(doing, wait_s=wait_minutes * 60), shown_by(ProgressArtifacts()):
+    with (
+        seen_to_live(site),
+        site.locked(doing, wait_s=wait_minutes * 60),
+        limited(site.config.runbook.runs.max_hours),
+        shown_by(ProgressArtifacts()),
+    ):
+        mark_dead(site)
         for trouble in put_in_order(site):
             get_run_logger().warning("What an earlier run left could not be put in order: %s", trouble)
         yield site
