@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
@@ -90,22 +90,23 @@ def mark_dead(site: Site) -> None:
         return
     folder = _folder(site)
     try:
-        with get_client(sync_client=True) as client:
-            for name in dead(folder):
-                _mark(client, UUID(name))
-                forget(folder, name)
+        for name in dead(folder):
+            end_if_running(UUID(name), _DIED)
+            forget(folder, name)
     except Exception as error:  # noqa: BLE001 - they are found again by the next run
         get_run_logger().warning("Runs that were killed could not be marked: %s: %s", type(error).__name__, error)
 
 
-def _mark(client: SyncPrefectClient, run: UUID) -> None:
-    try:
-        known = client.read_flow_run(run)
-    except ObjectNotFound:
-        return
-    if known.state is not None and known.state.is_running():
-        client.set_flow_run_state(run, Crashed(message=_DIED))
-        get_run_logger().warning("%s was killed and is marked Crashed.", known.name)
+def end_if_running(run: UUID, why: str) -> None:
+    """Marks a run Crashed. One that has ended, rests, or is not known to the server any more is left alone."""
+    with get_client(sync_client=True) as client:
+        try:
+            known = client.read_flow_run(run)
+        except ObjectNotFound:
+            return
+        if known.state is not None and known.state.is_running():
+            client.set_flow_run_state(run, Crashed(message=why))
+            get_run_logger().warning("%s died and is marked Crashed.", known.name)
 
 
 def _folder(site: Site) -> Path:

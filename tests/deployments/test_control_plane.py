@@ -20,6 +20,7 @@ from deployments.control_plane import NOTHING
 from deployments.wanted import filled
 from officeops.errors import OfficeOpsError
 from officeops.host import host_name
+from officeops.notify import ROLES
 from tests.support.control_plane import Plane
 from tests.support.ports import eventually
 
@@ -55,10 +56,24 @@ def test_runs_wait_in_the_queue_of_this_host_one_at_a_time_and_messages_never_be
     host = host_name(plane.site.config.settings)
     with plane.client() as client:
         queues = {one.name: one.concurrency_limit for one in client.read_work_queues(work_pool_name=f"officeops-{plane.site.name}")}
-        used = {one.work_queue_name for one in client.read_deployments() if one.concurrency_options}
+        used = {one.work_queue_name for one in client.read_deployments() if limited(one) == "ENQUEUE"}
     assert {name: queues[name] for name in (host, f"{host}.notices")} == {host: 1, f"{host}.notices": None}
     assert used == {host}
     assert plane.deployment("notify").work_queue_name == f"{host}.notices"
+
+
+def test_every_run_of_the_stack_has_somebody_who_answers_for_it(plane: Plane) -> None:
+    with plane.client() as client:
+        tags = {one.name: set(one.tags) for one in client.read_deployments()}
+    ours = {name: found for name, found in tags.items() if f"stack:{plane.site.name}" in found}
+    assert len(ours) > 10
+    assert [name for name, found in ours.items() if len(found & {f"role:{role}" for role in ROLES}) != 1] == []
+
+
+def limited(deployment: DeploymentResponse) -> str:
+    """What becomes of a run of it while another is under way."""
+    options = deployment.concurrency_options
+    return options.collision_strategy.value if options else ""
 
 
 def test_the_nightly_backup_is_scheduled_at_two_in_the_configured_zone(plane: Plane) -> None:

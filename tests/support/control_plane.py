@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
@@ -122,6 +124,14 @@ class Plane:
         command = Command(argv, {"PYTHONPATH": str(PROJECT), "NO_COLOR": "1", **env}, cwd=self.site.config.folder)
         done = run(command, timeout=180, stdin=stdin, ok=range(256))
         return Ended(done.status, done.stdout.decode(), done.stderr)
+
+    def beat(self, run: UUID) -> None:
+        """A sign of life of a run, as its process sends it."""
+        related = [{"prefect.resource.id": f"prefect.tag.stack:{self.site.name}", "prefect.resource.role": "tag"}]
+        event = {"id": str(uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": "prefect.flow-run.heartbeat"}
+        about = {"resource": {"prefect.resource.id": f"prefect.flow-run.{run}"}, "related": related, "payload": {}}
+        with self.client() as client:
+            client._client.post("/events", json=[event | about]).raise_for_status()
 
     def sql(self, sql: str) -> None:
         """In Prefect's own database: what its API lets nobody do, such as making time pass."""
