@@ -61,7 +61,7 @@ class Archived:
 def archive(options: ArchiveOptions = ArchiveOptions()) -> Archived:
     """What waits is gone on with, new batches are exported and read back, and rows whose time has come leave."""
     began = utc_now()
-    with at_work("archive", wait_minutes=options.wait_minutes) as site:
+    with at_work("archive", wait_minutes=options.wait_minutes, looks_only=options.dry_run) as site:
         policies = steps.policies(site, options.policy)
         if options.dry_run:
             return Archived(plans=[steps.plan(site, policy) for policy in policies])

@@ -12,9 +12,11 @@ from flows.naming import known_as, named, release_tag
 from flows.options import Options, waiting
 from officeops.errors import RefusedError
 from officeops.releases.preflight import Plan
+from officeops.releases.records import is_first
 from officeops.releases.rollout import Outcome, Rollout
 from officeops.releases.schema import DowngradePlan
 from officeops.site import Site
+from officeops.stack.port import short
 from tasks import releases as steps
 from tasks.account import accounted
 from tasks.approvals import approve
@@ -53,11 +55,11 @@ class DeployOptions(Options):
 @accounted("deploy")
 def deploy(options: DeployOptions = DeployOptions()) -> tuple[Plan, Outcome | None]:
     """Fetch, build, look, then the taking over. The outcome is None when nothing was to be done."""
-    with at_work(f"deploy of {options.ref or 'the main branch'}", wait_minutes=options.wait_minutes) as site:
+    with at_work(f"deploy of {options.ref or 'the main branch'}", wait_minutes=options.wait_minutes, looks_only=options.dry_run) as site:
         notes = steps.fetch(site)
         release = steps.build(site, options.ref)
-        known_as(f"deploy of {release.sha[:7]}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
-        kind: Literal["deploy", "initial"] = "deploy" if site.stack.deployed() else "initial"
+        known_as(f"deploy of {short(release.sha, 7)}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
+        kind: Literal["deploy", "initial"] = "initial" if is_first(site) else "deploy"
         plan = steps.look(site, release, kind=kind, strategy=options.strategy, allow_unsafe=options.allow_unsafe, notes=notes)
         if options.dry_run or (plan.unchanged and not options.force):
             return plan, None
@@ -73,7 +75,8 @@ def deploy(options: DeployOptions = DeployOptions()) -> tuple[Plan, Outcome | No
 
 def take_over(site: Site, plan: Plan, why: str, *, proxy: Proxy = "keep", schema: DowngradePlan | None = None) -> Outcome:
     """The order of a taking over. Whatever fails before the old release is retired ends with the old release serving."""
-    with Rollout.begin(site, plan.new, kind=plan.kind, strategy=plan.strategy, why=why) as rollout:
+    reload = plan.proxy and proxy == "reload"
+    with Rollout.begin(site, plan.new, kind=plan.kind, strategy=plan.strategy, why=why, reload_proxy=reload) as rollout:
         if plan.strategy == "recreate":
             steps.interrupt(rollout)
         steps.expand(rollout, plan)
@@ -84,8 +87,6 @@ def take_over(site: Site, plan: Plan, why: str, *, proxy: Proxy = "keep", schema
         steps.switch(rollout)
         steps.bake(rollout)
         steps.drain(rollout)
-        if plan.proxy and proxy == "reload":
-            steps.reload_proxy(rollout)
         steps.retire(rollout)
         return steps.finish(rollout)
 

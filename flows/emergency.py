@@ -10,6 +10,7 @@ from flows.options import Options, waiting
 from officeops.releases import emergency as way
 from officeops.releases.records import PREVIOUS
 from officeops.releases.rollout import Outcome
+from officeops.stack.port import short
 from tasks import releases as steps
 from tasks.account import accounted
 from tasks.approvals import approve
@@ -38,6 +39,6 @@ def emergency(options: EmergencyOptions = EmergencyOptions()) -> Outcome:
     """No plan, no backup, no bake: traffic first, everything else after."""
     with at_work(f"emergency rollback to {options.to}", wait_minutes=options.wait_minutes) as site:
         release = steps.find(site, options.to)
-        known_as(f"emergency rollback to {release.sha[:7]}", release_tag(release.sha))
-        approve(site, "emergency", plan=f"**Emergency rollback** to `{release.sha[:10]}`, at once.", terms={"to": release.sha})
+        known_as(f"emergency rollback to {short(release.sha, 7)}", release_tag(release.sha))
+        approve(site, "emergency", plan=f"**Emergency rollback** to `{short(release.sha)}`, at once.", terms={"to": release.sha})
         return way.back(site, options.to, why=options.why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 from pydantic import Field
 
 from flows.naming import named
@@ -31,12 +31,17 @@ class HealOptions(Options):
     persist_result=False,
 )
 def heal(options: HealOptions) -> State:
-    """Started by the watcher's event, or by hand. A person who is called is called by the incident itself, once: the run does not fail."""
+    """Started by the watcher's event, or by hand. What must be approved suspends it: the incident waits, and the run goes on with it. A
+    person who is called is called by the incident itself, once: the run does not fail."""
     site = open_site()
     if options.dry_run:
         return Completed(message=steps.plan(site, options.probe))
-    incident = steps.treat(site, options.probe, approved=options.approved)
+    answers: dict[str, str] = {}
+    while (incident := steps.treat(site, options.probe, answers=answers, approved=options.approved)).asks:
+        answers |= steps.asked(site, incident)
     steps.report(site, incident)
+    if refused := next(filter(None, answers.values()), ""):
+        return Cancelled(message=f"{refused} A person was called.")
     return Completed(
         name=(incident.outcome or "ended").capitalize(), message=incident.steps[-1].detail or f"{incident.probe}: {incident.outcome}"
     )

@@ -13,6 +13,7 @@ from officeops.releases.preflight import Plan
 from officeops.releases.records import PREVIOUS
 from officeops.releases.rollout import Outcome
 from officeops.releases.schema import DowngradePlan
+from officeops.stack.port import short
 from tasks import releases as steps
 from tasks.account import accounted
 from tasks.approvals import approve
@@ -44,15 +45,15 @@ class RollbackOptions(Options):
 @accounted("rollback")
 def rollback(options: RollbackOptions = RollbackOptions()) -> tuple[Plan, DowngradePlan, Outcome | None]:
     """The release and the settings that it ran with, the same way as a deploy, without building. The outcome is None after a dry run."""
-    with at_work(f"rollback to {options.to}", wait_minutes=options.wait_minutes) as site:
+    with at_work(f"rollback to {options.to}", wait_minutes=options.wait_minutes, looks_only=options.dry_run) as site:
         release = steps.find(site, options.to)
-        known_as(f"rollback to {release.sha[:7]}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
+        known_as(f"rollback to {short(release.sha, 7)}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
         schema = steps.downgrades(site, release, accept_data_loss=options.accept_data_loss, dry_run=options.dry_run)
         plan = steps.look(site, release, kind="rollback")
         if options.dry_run or plan.unchanged:
             return plan, schema, None
         plan.require_passed()
-        approve(site, "rollback", plan=rollback_plan(plan, schema), terms=release_terms(plan, schema))
+        approve(site, "rollback", plan=rollback_plan(plan, schema), terms=release_terms(plan, schema), always=schema.needed)
         if schema.needed:
             back_up_database(site)
         outcome = take_over(site, plan, options.why, schema=schema)

@@ -1,8 +1,10 @@
-"""The one way a file of ours is replaced: whoever is killed in the middle leaves the old one or the new one, whole and on the disk."""
+"""The one way a file of ours is replaced: whoever is killed in the middle leaves the old one or the new one, whole and on the disk. And
+how much a folder holds."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,3 +28,22 @@ def flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files, those with several names once. What goes away meanwhile does not count."""
+    seen: set[tuple[int, int]] = set()
+    total, waiting = 0, [folder]
+    while waiting:
+        with suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    elif entry.is_file(follow_symlinks=False):
+                        found = entry.stat(follow_symlinks=False)
+                        if found.st_nlink == 1 or (found.st_dev, found.st_ino) not in seen:
+                            total += found.st_size
+                        if found.st_nlink > 1:
+                            seen.add((found.st_dev, found.st_ino))
+    return total

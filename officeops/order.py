@@ -9,6 +9,7 @@ from officeops.backups.objects import put_away_unfinished
 from officeops.errors import OfficeOpsError
 from officeops.releases.rollout import reconcile
 from officeops.restores.restore import put_in_order as put_databases_in_order
+from officeops.upkeep import clean_up, models, rebuild
 from officeops.volumes.drill import put_drills_in_order
 from officeops.volumes.restore import put_volumes_in_order
 from officeops.volumes.users import start_stopped
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # Services first: they are what people miss.
 _PARTS: tuple[Callable[[Site], object], ...] = (
     reconcile, start_stopped, put_volumes_in_order, put_drills_in_order, put_away_unfinished, put_databases_in_order,
+    rebuild.put_in_order, models.put_in_order, clean_up.put_in_order,
 )  # fmt: skip
 
 

@@ -51,10 +51,12 @@ def ack(
     """You take care of it: everybody is told so, and nobody is reminded any more."""
     from officeops.alerts.board import acknowledge
     from officeops.alerts.telling import tell
+    from officeops.watching.events import changed, publish
 
     site = open_site(folder)
     change = acknowledge(site, name, _who())
     tell(site, [change])
+    publish(site, [changed(site, change)])
     if as_json:
         console.print_json_object(_alert(change.alert))
     else:

@@ -12,6 +12,7 @@ import typer
 from officeops.config import find_folder
 from officeops.settings.generate import ensure_env
 from officeops.site import Site, open_site
+from officeops.stack.port import short
 from officeops_cli import console
 from officeops_cli.options import Folder
 from officeops_cli.stack import address, start
@@ -58,7 +59,7 @@ def demo(folder: Folder = None) -> None:
     site, diary = open_site(folder), Diary()
     with diary.step("start the stack and Prefect") as said:
         release = start(site, "HEAD", with_control_plane=True).release
-        said.append(f"{len(site.config.runbook.services)} services healthy, release {release.sha[:10]}")
+        said.append(f"{len(site.config.runbook.services)} services healthy, release {short(release.sha)}")
     with diary.step("load an office") as said:
         loaded = json.loads(site.stack.seed(release))["loaded"]
         said.append(", ".join(f"{count:,} {table}" for table, count in loaded.items()) or "it was there already")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from officeops.clock import parse_iso
-from officeops.errors import UsageError
+from officeops.errors import RefusedError, UsageError
 from officeops.site import Site, open_site
 from officeops_cli import console
+from officeops_cli.asking import confirm
 from officeops_cli.options import Folder, Json, Yes
 
 if TYPE_CHECKING:
     from officeops.ledger.watching import Incident
-    from officeops.remedies.remedy import Patient, Step
+    from officeops.remedies.remedy import Step
 
 _LATEST = 20
 _EXITS = {"healed": 0, "well": 0, "refused": 3}
@@ -85,23 +85,30 @@ def _firing(site: Site) -> list[str]:
 
 
 def _approval(*, yes: bool, unattended: bool) -> Any:
-    def approve(patient: Patient, step: Step) -> bool:
-        if yes or unattended or not sys.stdin.isatty():
-            return yes
-        return typer.confirm(f"{patient.detail}\n{step.name}?", err=True)
+    from officeops.remedies.asking import plan_of
+
+    def approve(incident: Incident, step: Step) -> bool:
+        if unattended and not yes:
+            raise RefusedError("Nobody is here to approve it.")
+        console.err.print(plan_of(incident, step.name), markup=False, soft_wrap=True)
+        confirm(f"{incident.probe}: {step.name}?", yes=yes)
+        return True
 
     return approve
 
 
 def _as_object(doctor: Any, name: str) -> dict[str, Any]:
+    from officeops.remedies.asking import must_ask
+
     found = doctor.plan(name)
     if found is None:
-        return {"probe": name, "wrong": None, "remedy": None, "steps": [], "skipped": {}}
+        return {"probe": name, "wrong": None, "remedy": None, "steps": [], "asks": [], "skipped": {}}
     return {
         "probe": found.patient.name,
         "wrong": found.patient.detail,
         "remedy": found.remedy.name,
         "steps": [step.name for step in found.steps],
+        "asks": [step.name for step in found.steps if must_ask(doctor.site, found.remedy, step)],
         "skipped": dict(found.skipped),
     }
 
@@ -115,7 +122,8 @@ def _show_plan(plans: list[dict[str, Any]], *, as_json: bool) -> None:
             console.out.print(f"[green]✓[/] {plan['probe']} is well: nothing would be done.")
             continue
         console.out.print(f"[red]✗[/] {plan['wrong']}", soft_wrap=True)
-        console.out.print(f"  {plan['remedy']}: {' → '.join([*plan['steps'], 'page'])}")
+        steps = [f"{step} (asks first)" if step in plan["asks"] else step for step in plan["steps"]]
+        console.out.print(f"  {plan['remedy']}: {' → '.join([*steps, 'page'])}")
         for name, why in plan["skipped"].items():
             console.out.print(f"  not {name}: {why}")
 

@@ -19,7 +19,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in ("stack", "checks", "alerts", "watch", "heal", "releases", "migrate", "backups", "restores", "archive", "demo"):
+for module in (
+    "stack",
+    "checks",
+    "alerts",
+    "watch",
+    "heal",
+    "releases",
+    "migrate",
+    "backups",
+    "restores",
+    "archive",
+    "logs",
+    "upkeep",
+    "demo",
+):
     import_module(f"officeops_cli.{module}").register(app)
 
 

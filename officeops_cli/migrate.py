@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from officeops.site import Site, open_site
+from officeops.stack.port import short
 from officeops_cli import console
 from officeops_cli.asking import confirm
 from officeops_cli.options import Folder, Json, Offline, Wait, Yes
@@ -86,7 +87,9 @@ def current(as_json: Json = False, folder: Folder = None) -> None:
                 "expand": expand, "contract": waiting,
             }
         )  # fmt: skip
-    console.out.print(f"The database is at {standing.current or 'no revision'}; {standing.release[:10]} ends at {standing.head or 'none'}.")
+    console.out.print(
+        f"The database is at {standing.current or 'no revision'}; {short(standing.release)} ends at {standing.head or 'none'}."
+    )
     if standing.ahead:
         console.out.print("  It is ahead: a newer release brought that revision.")
     if expand:

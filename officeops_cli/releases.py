@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from officeops.site import open_site
+from officeops.stack.port import short
 from officeops_cli import console
 from officeops_cli.asking import confirm
 from officeops_cli.options import Folder, Json, Offline, Wait, Yes
@@ -121,7 +122,7 @@ def emergency(
 
     def say(rollout: Rollout) -> None:
         console.err.print(
-            f"[green]✓[/] {rollout.release.sha[:10]} serves, after {rollout.switched_after_s:.2f} s. The other one ends its requests."
+            f"[green]✓[/] {short(rollout.release.sha)} serves, after {rollout.switched_after_s:.2f} s. The other one ends its requests."
         )
 
     with site.locked("emergency", wait_s=wait * 60), console.progress_bars():
@@ -167,7 +168,7 @@ def releases(as_json: Json = False, folder: Folder = None) -> None:
     for one in known[:30]:
         mark = "serves" if one.id in kept and deployed and one.sha == deployed.sha else "can be gone back to" if one.id in kept else ""
         when = f"{parse_iso(one.created_at).astimezone(zone):%Y-%m-%d %H:%M}"
-        table.add_row(one.sha[:10], one.kind, when, one.outcome or "under way", one.revision or "", one.who, one.why, mark)
+        table.add_row(short(one.sha), one.kind, when, one.outcome or "under way", one.revision or "", one.who, one.why, mark)
     console.out.print(table if known else "No release yet: `officeops up` or `officeops deploy`.")
 
 
@@ -180,12 +181,12 @@ def _show(plan: Plan, done: Outcome | None, *, dry_run: bool, as_json: bool) -> 
     elif dry_run:
         _print_plan(plan)
     else:
-        console.out.print(f"[green]✓[/] {plan.new.sha[:10]} runs already, with the same settings: nothing to do.")
+        console.out.print(f"[green]✓[/] {short(plan.new.sha)} runs already, with the same settings: nothing to do.")
 
 
 def _print_plan(plan: Plan) -> None:
-    old = plan.old.sha[:10] if plan.old else "nothing"
-    console.out.print(f"[bold]{plan.kind}[/] ({plan.strategy}): {old} → {plan.new.sha[:10]}")
+    old = short(plan.old.sha) if plan.old else "nothing"
+    console.out.print(f"[bold]{plan.kind}[/] ({plan.strategy}): {old} → {short(plan.new.sha)}")
     for number, step in enumerate(plan.steps, 1):
         console.out.print(f"  {number}. {step}", markup=False, soft_wrap=True)
     signs = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "stop": "[red]✗[/]"}
@@ -208,19 +209,20 @@ def _print_outcome(done: Outcome, *, as_json: bool) -> None:
         found: dict[str, Any] = {
             "from": done.old, "to": done.new, "strategy": done.strategy,
             "migrations": {"from": done.migrations[0], "to": done.migrations[1]},
-            "switched_after_s": _rounded(done.switched_after_s), "drained_s": _rounded(done.drained_s), "downtime_s": _rounded(done.downtime_s),
-            "seconds": _rounded(done.seconds), "outcome": done.outcome,
+            "switched_after_s": rounded(done.switched_after_s), "drained_s": rounded(done.drained_s), "downtime_s": rounded(done.downtime_s),
+            "seconds": rounded(done.seconds), "outcome": done.outcome,
         }  # fmt: skip
         console.print_json_object(found)
         return
-    console.out.print(f"[green]✓[/] {done.new[:10]} serves ({done.outcome}), all of it in {console.duration(done.seconds)}.")
+    console.out.print(f"[green]✓[/] {short(done.new)} serves ({done.outcome}), all of it in {console.duration(done.seconds)}.")
     if done.switched_after_s is not None:
         console.out.print(f"  New requests reached it after {done.switched_after_s:.1f} s.")
     if done.drained_s is not None:
-        console.out.print(f"  {(done.old or '')[:10]} had answered everything {done.drained_s:.1f} s after that.")
+        console.out.print(f"  {short(done.old or '')} had answered everything {done.drained_s:.1f} s after that.")
     if done.downtime_s is not None:
         console.out.print(f"  Nobody answered for {done.downtime_s:.1f} s.")
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
+    """Seconds for JSON."""
     return None if value is None else round(value, 3)

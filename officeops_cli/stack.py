@@ -17,6 +17,7 @@ from officeops.config import find_folder
 from officeops.settings.generate import ensure_env
 from officeops.site import Site, open_site
 from officeops.stack import Release
+from officeops.stack.port import short
 from officeops_cli import console
 from officeops_cli.options import Folder, Json
 
@@ -27,7 +28,6 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
     app.command()(status)
     app.command()(volumes)
-    app.command()(logs)
     app.command()(ui)
     app.command("shell-db")(shell_db)
 
@@ -64,10 +64,8 @@ class Up:
 
 def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Up:
     """The stack and the control plane, at the same time: neither needs the other."""
-    from dataclasses import replace
-
     from deployments import control_plane as plane
-    from officeops.releases.records import release_settings
+    from officeops.releases.records import build
     from officeops.releases.rollout import bring_up
 
     times, started = plane.Started(), plane.Started()
@@ -76,8 +74,7 @@ def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Up:
         prefect = pool.submit(context.run, plane.up, site.config) if with_control_plane else None
         with times.part("release"):
             last = site.stack.deployed()
-            release = site.stack.build(ref or (last.sha if last else "HEAD"))
-            release = replace(release, settings=release_settings(site, site.stack.folder(release)))
+            release = build(site, ref or (last.sha if last else "HEAD"))
         if left_out := site.stack.uncommitted():
             console.err.print(f"[yellow]![/] {left_out} uncommitted files are not in the release: a release is a commit.")
         with times.part("stack"):
@@ -87,7 +84,7 @@ def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Up:
                 )
         if prefect:
             started = prefect.result()
-    console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {release.sha[:10]} at {address(site)}")
+    console.err.print(f"[green]✓[/] {site.config.runbook.title} runs on release {short(release.sha)} at {address(site)}")
     for change in started.changes:
         console.err.print(f"  {change}", markup=False, highlight=False)
     if prefect:
@@ -98,11 +95,12 @@ def start(site: Site, ref: str | None, *, with_control_plane: bool) -> Up:
 def down(folder: Folder = None) -> None:
     """Stops everything; data stays."""
     from deployments import control_plane as plane
+    from officeops.logs.collecting import keep_last_words
 
     site = open_site(folder)
     with site.locked("down"):
         plane.down(site.config)
-        site.stack.down()
+        site.stack.down(last=lambda: keep_last_words(site))
     console.err.print("[green]✓[/] Nothing of it runs any more. The data is kept.")
 
 
@@ -175,7 +173,7 @@ def _show(site: Site, found: dict[str, Any]) -> None:
     for service in found["services"]:
         marked = [f"[{colours.get(service[key], 'white')}]{service[key]}[/]" for key in ("state", "health")]
         table.add_row(
-            service["name"], *marked, str(service["restarts"]), (service["release"] or "")[:10],
+            service["name"], *marked, str(service["restarts"]), short(service["release"] or ""),
             *(_usage(taken.get(service["name"])) if taken else ()), service["detail"],
         )  # fmt: skip
     console.out.print(table)
@@ -214,21 +212,6 @@ def volumes(as_json: Json = False, folder: Folder = None) -> None:
         note = "the database's: --kind basebackup" if one.database else ""
         table.add_row(one.name, ", ".join(one.services), console.size(one.bytes or 0), when, note)
     console.out.print(table if found else "There are no volumes.")
-
-
-def logs(
-    service: Annotated[str, typer.Argument(help="Name of a service.")],
-    tail: Annotated[int, typer.Option(help="The last N lines.")] = 100,
-    as_json: Json = False,
-    folder: Folder = None,
-) -> None:
-    """What a service printed last."""
-    lines = list(open_site(folder).stack.logs(service, tail=tail))
-    if as_json:
-        console.print_json_object({"service": service, "lines": [{**asdict(line), "at": line.at.isoformat()} for line in lines]})
-    else:
-        for line in lines:
-            console.out.print(line.text, markup=False, soft_wrap=True)
 
 
 def ui(folder: Folder = None) -> None:

@@ -35,13 +35,18 @@ class RejectedError(RefusedError):
         super().__init__(f"Rejected by {who}: {why}.", state="Nothing was changed.")
 
 
-def approve(site: Site, action: Action, *, plan: str, terms: Mapping[str, object]) -> None:
+def approve(site: Site, action: Action, *, plan: str, terms: Mapping[str, object], always: bool = False) -> None:
     """Returns when `action` may be done: the runbook does not ask about it, the run has no deployment (the command line asked already), or
     somebody approved these very terms. Otherwise suspends the run, which leaves this call by an exception of Prefect's own.
 
-    plan: Markdown for the form. terms: what would be done, without figures that change by themselves. Raises RejectedError."""
-    if action not in site.config.runbook.approvals.actions or deployment.id is None:
-        return
+    plan: Markdown for the form. terms: what would be done, without figures that change by themselves. always: whatever the runbook says.
+    Raises RejectedError."""
+    if (always or action in site.config.runbook.approvals.actions) and deployment.id is not None:
+        ask(site, action, plan=plan, terms=terms)
+
+
+def ask(site: Site, action: str, *, plan: str, terms: Mapping[str, object], state: str = "Nothing was changed yet.") -> None:
+    """Returns when somebody approved these very terms, else as `approve`. The run must have a deployment. state: what was done so far."""
     terms = json.loads(json.dumps({"action": action, **terms}, default=str))
     key = hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()[:16]
     asked = {one.id: one for one in site.ledger.approvals() if one.run == str(flow_run.id)}
@@ -50,7 +55,7 @@ def approve(site: Site, action: Action, *, plan: str, terms: Mapping[str, object
     site.ledger.record_approval(question)
     get_run_logger().info("Asking whether this may be done; see the form of this run")
     hours = site.config.runbook.approvals.expires_hours
-    asking = form(site.config.runbook.contacts, _asked(plan, hours=hours, anew=bool(asked)))
+    asking = form(site.config.runbook.contacts, _asked(plan, hours=hours, anew=bool(asked), state=state))
     try:
         answer: Any = suspend_flow_run(wait_for_input=asking, timeout=int(hours * 3600 + _FALLBACK_S), key=key)
     except ValidationError as error:
@@ -87,9 +92,9 @@ def _field(position: int, description: str, **schema: Any) -> Any:
     return Field(description=description, min_length=1, json_schema_extra={"position": position, **schema})
 
 
-def _asked(plan: str, *, hours: float, anew: bool) -> str:
+def _asked(plan: str, *, hours: float, anew: bool, state: str) -> str:
     again = "**Asked anew: things changed since this run was last answered.**\n\n" if anew else ""
-    return f"{again}Nothing was changed yet. Without an answer within {hours:g} hours the run is cancelled.\n\n{plan}"
+    return f"{again}{state} Without an answer within {hours:g} hours the run is cancelled.\n\n{plan}"
 
 
 def _record(site: Site, question: Approval, answer: Any) -> None:

@@ -16,6 +16,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from officeops.backups.catalogue import entries, of_the_database
 from officeops.releases.records import PREVIOUS, retained
 from officeops.site import Site
+from officeops.stack.port import short
 
 _MOST = 50  # a form with more is no choice any more
 Choices = dict[tuple[str, str], list[str]]  # of the field of a flow, which is known by its function
@@ -40,7 +41,7 @@ def choices(site: Site) -> Choices:
     latest = [*(["latest"] if of_the_database(known) else []), *(f"latest:{kind}" for kind in ("volumes", "basebackup") if kind in kinds)]
     backups = [*latest, *(one.id for one in known[:_MOST])]
     running = site.stack.deployed()
-    releases = [PREVIOUS, *(one.sha[:10] for one in retained(site) if running is None or one.sha != running.sha)]
+    releases = [PREVIOUS, *(short(one.sha) for one in retained(site) if running is None or one.sha != running.sha)]
     return {
         ("restore", "backup"): backups,
         ("restore_drill", "backup"): backups or ["latest"],

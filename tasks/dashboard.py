@@ -16,8 +16,9 @@ from officeops.postgres.facts import database_facts
 from officeops.probes.host import disk_readings, file_systems
 from officeops.probes.rules import rule_of
 from officeops.site import Site
-from officeops.stack.port import ServiceStatus
+from officeops.stack.port import ServiceStatus, short
 from tasks import reporting
+from tasks.logs import show_summary
 from tasks.releases import show_releases
 from tasks.watching import publish_alerts
 
@@ -27,7 +28,7 @@ _POINTS = 300
 
 def publish(site: Site) -> None:
     """Everything anew. What cannot be asked is logged and leaves the others."""
-    for show in (show_stack, publish_alerts.fn, show_backups, show_releases, show_approvals, show_disk):
+    for show in (show_stack, publish_alerts.fn, show_backups, show_releases, show_approvals, show_disk, show_summary):
         try:
             show(site)
         except Exception as trouble:  # noqa: BLE001 - one part that cannot be asked must not hide the others
@@ -47,7 +48,7 @@ def stack_page(site: Site, services: list[ServiceStatus], known: list[Entry]) ->
     deployed, database = site.stack.deployed(), database_facts(site)
     newest = next(iter(of_the_database(known)), None)
     facts = {
-        "release": f"`{deployed.sha[:10]}` ({deployed.colour}), since {_local(site, deployed.at)}" if deployed else "none yet",
+        "release": f"`{short(deployed.sha)}` ({deployed.colour}), since {_local(site, deployed.at)}" if deployed else "none yet",
         "database": f"{database['size_bytes'] / 1e6:,.1f} MB, revision {database['revision']}"
         if database
         else "not asked: it does not answer",
@@ -55,7 +56,7 @@ def stack_page(site: Site, services: list[ServiceStatus], known: list[Entry]) ->
         "host": socket.gethostname(),
     }
     rows = [
-        f"| {one.name} | {one.state} | {one.health} | {one.restarts} | {(one.release or '')[:10]} | {reporting.cell(one.detail)} |"
+        f"| {one.name} | {one.state} | {one.health} | {one.restarts} | {short(one.release or '')} | {reporting.cell(one.detail)} |"
         for one in services
     ]
     return "\n".join(

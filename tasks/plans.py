@@ -11,6 +11,7 @@ from officeops.releases.preflight import Plan
 from officeops.restores.latest import Undoable
 from officeops.restores.source import BackupSource, FileSource, Source, VolumeSource
 from officeops.site import Site
+from officeops.stack.port import short
 from tasks import reporting
 
 
@@ -60,7 +61,7 @@ def restore_plan(site: Site, source: Source | VolumeSource, options: Any) -> str
         "from": f"`{source.label}`",
         **_content(site, source),
         "replaces": live,
-        "release that runs": deployed.sha[:10] if deployed else "none",
+        "release that runs": short(deployed.sha) if deployed else "none",
     }
     stopped = ", ".join(site.config.runbook.writers()) or "nothing"
     steps = (

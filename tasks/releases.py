@@ -11,7 +11,7 @@ from officeops.releases.preflight import Plan
 from officeops.releases.rollout import Kind, Outcome, Rollout, Strategy
 from officeops.releases.schema import DowngradePlan, Schema
 from officeops.site import Site
-from officeops.stack.port import Release
+from officeops.stack.port import Release, short
 from tasks import reporting
 from tasks.steps import step
 
@@ -31,9 +31,8 @@ def fetch(site: Site) -> tuple[str, ...]:
 @step("build", retries=1)
 def build(site: Site, ref: str | None) -> Release:
     """The release of a commit, or the one that is there; with today's values of what belongs to a release."""
-    release = site.stack.build(ref or source.default_ref(site.config))
-    settings = records.release_settings(site, site.stack.folder(release))
-    return Release(release.sha, release.built_at, settings)
+    preflight.require_room(site)
+    return records.build(site, ref or source.default_ref(site.config))
 
 
 @step("find the release")
@@ -48,7 +47,7 @@ def look(
 ) -> Plan:
     """Everything that could be in the way; the plan as an artifact."""
     plan = preflight.plan(site, release, kind=kind, strategy=strategy, allow_unsafe=allow_unsafe, notes=notes)
-    reporting.report(f"{kind}-plan", site.name, plan.markdown(), description=f"What a {kind} to {release.sha[:10]} would do")
+    reporting.report(f"{kind}-plan", site.name, plan.markdown(), description=f"What a {kind} to {short(release.sha)} would do")
     return plan
 
 
@@ -59,7 +58,7 @@ def downgrades(site: Site, release: Release, *, accept_data_loss: bool, dry_run:
     if plan.needed and not accept_data_loss and not dry_run:
         lost = "; ".join(plan.drops) or "nothing that is known"
         raise RefusedError(
-            f"{release.sha[:10]} cannot use today's schema ({plan.current}): it would have to go back to {plan.target}, which drops: {lost}.",
+            f"{short(release.sha)} cannot use today's schema ({plan.current}): it would have to go back to {plan.target}, which drops: {lost}.",
             state="Nothing was changed.",
             todo="Accept that (`--accept-data-loss`; a backup is made first), or deploy a corrected release instead.",
         )
@@ -102,12 +101,6 @@ def switch(rollout: Rollout) -> None:
     rollout.switch()
 
 
-@step("take the front door's configuration over")
-def reload_proxy(rollout: Rollout) -> None:
-    """Only where it changes and was asked for."""
-    rollout.site.stack.reload_proxy(rollout.release)
-
-
 @step("bake")
 def bake(rollout: Rollout) -> None:
     """Both run, the new one is watched."""
@@ -142,15 +135,15 @@ def finish(rollout: Rollout) -> Outcome:
 def report_release(site: Site, plan: Plan, outcome: Outcome, *, why: str) -> None:
     """What was done, for people; the releases that one can go back to."""
     facts = {
-        "from": f"`{outcome.old[:10]}`" if outcome.old else "nothing", "to": f"`{outcome.new[:10]}`", "why": why or "not said", "strategy": outcome.strategy,
+        "from": f"`{short(outcome.old)}`" if outcome.old else "nothing", "to": f"`{short(outcome.new)}`", "why": why or "not said", "strategy": outcome.strategy,
         "schema": " → ".join(str(one) for one in outcome.migrations) if outcome.migrations[0] != outcome.migrations[1] else str(outcome.migrations[0]),
         "new requests reached it after": _seconds(outcome.switched_after_s), "the old one had answered everything after": _seconds(outcome.drained_s),
         "nobody answered for": _seconds(outcome.downtime_s) if outcome.downtime_s is not None else "not a moment", "all of it took": _seconds(outcome.seconds),
     }  # fmt: skip
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    back = f"Next: `officeops rollback` goes back to `{outcome.old[:10]}`." if outcome.old else "Next: `officeops status`."
+    back = f"Next: `officeops rollback` goes back to `{short(outcome.old)}`." if outcome.old else "Next: `officeops status`."
     reporting.report(
-        plan.kind, site.name, f"## {plan.kind}\n| | |\n|---|---|\n{rows}\n\n{back}\n", description=f"{plan.kind} to {outcome.new[:10]}"
+        plan.kind, site.name, f"## {plan.kind}\n| | |\n|---|---|\n{rows}\n\n{back}\n", description=f"{plan.kind} to {short(outcome.new)}"
     )
 
 
@@ -159,7 +152,7 @@ def show_releases(site: Site) -> None:
     zone = site.config.settings.zone
     rows = [
         {
-            "release": one.sha[:10], "what": one.kind, "when": f"{parse_iso(one.created_at).astimezone(zone):%Y-%m-%d %H:%M}",
+            "release": short(one.sha), "what": one.kind, "when": f"{parse_iso(one.created_at).astimezone(zone):%Y-%m-%d %H:%M}",
             "outcome": one.outcome or "under way", "schema": one.revision or "", "who": one.who, "why": one.why,
         }
         for one in site.ledger.releases()[:20]
@@ -167,8 +160,8 @@ def show_releases(site: Site) -> None:
     reporting.table("releases", site.name, rows, description="Releases, newest first")
     for identifier in emergency.unshown(site):
         record = next(one for one in site.ledger.releases() if one.id == identifier)
-        text = f"## Emergency rollback\nTo `{record.sha[:10]}` by {record.who} at {record.created_at}: {record.outcome}. {record.why}\n"
-        reporting.report("emergency", site.name, text, description=f"Emergency rollback to {record.sha[:10]}")
+        text = f"## Emergency rollback\nTo `{short(record.sha)}` by {record.who} at {record.created_at}: {record.outcome}. {record.why}\n"
+        reporting.report("emergency", site.name, text, description=f"Emergency rollback to {short(record.sha)}")
         emergency.mark_shown(site, identifier)
 
 

@@ -13,6 +13,7 @@ from officeops.clock import iso, utc_now
 from officeops.lock import lock_holder
 from officeops.order import put_in_order
 from officeops.progress import shown_by
+from officeops.releases.rollout import KIND
 from officeops.site import Site, open_site
 from tasks.reporting import ProgressArtifacts
 from tasks.runs import cancel_needless, limited, mark_dead, seen_to_live
@@ -21,8 +22,9 @@ _LATE = timedelta(minutes=5)
 
 
 @contextmanager
-def at_work(doing: str, *, wait_minutes: float) -> Iterator[Site]:
+def at_work(doing: str, *, wait_minutes: float, looks_only: bool = False) -> Iterator[Site]:
     """The site of this process's folder with its lock held and what killed runs left put in order; long steps show their progress in the UI.
+    looks_only: a dry run, which puts nothing in order and says what is not.
 
     Waits up to `wait_minutes` for whoever holds the lock, saying who that is. Raises LockedError after that, and TookTooLongError when the
     block takes longer than the runbook allows.
@@ -40,8 +42,14 @@ def at_work(doing: str, *, wait_minutes: float) -> Iterator[Site]:
         shown_by(ProgressArtifacts()),
     ):
         mark_dead(site)
-        for trouble in put_in_order(site):
-            get_run_logger().warning("What an earlier run left could not be put in order: %s", trouble)
+        if looks_only:
+            for left in site.ledger.operations(KIND):
+                get_run_logger().warning(
+                    "An earlier run left %s at: %s. The next one that is no dry run puts it in order", left.id, left.state
+                )
+        else:
+            for trouble in put_in_order(site):
+                get_run_logger().warning("What an earlier run left could not be put in order: %s", trouble)
         yield site
 
 

@@ -17,7 +17,9 @@ from tests.support.paths import open_folder
 from tests.support.postgres import Running, running_postgres
 from tests.support.s3 import S3Endpoint, running_s3
 from tests.support.site import make_site
-from tests.support.stack import RunningStack, make_repository, running_local
+from tests.support.stack import RunningStack, make_repository, running_compose, running_local
+
+_LONGEST = ("compose", "stack", "releases", "control_plane", "watched", "e2e")  # groups of tests by the time that they take
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,10 +30,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that share a server are sent to the same process: a pytest in which that silently stopped working is refused."""
+    """Tests that share a server are sent to the same process: a pytest in which that silently stopped working is refused. A group that takes
+    minutes and began last would be waited for alone, so the longest come first."""
+    items.sort(key=lambda item: _LONGEST.index(group) if (group := _group(item)) in _LONGEST else len(_LONGEST))
     lost = [item.nodeid for item in items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid.rpartition("]")[2]]
     if getattr(config.option, "loadgroup", False) and lost:
         pytest.exit(f"pytest-xdist does not see the groups of {len(lost)} tests, such as {lost[0]}.", returncode=3)
+
+
+def _group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    return str(marker.args[0]) if marker else ""
 
 
 @pytest.fixture(scope="session")
@@ -109,4 +118,18 @@ def _impatient(runbook: str) -> str:
 def watched() -> Iterator[RunningStack]:
     """A whole embedded stack that is watched and mended. Tests leave it as they found it."""
     with open_folder() as folder, running_local(make_repository(folder), edit=_impatient) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def repository() -> Iterator[Path]:
+    """A git repository with the application."""
+    with open_folder() as folder:
+        yield make_repository(folder)
+
+
+@pytest.fixture(scope="session")
+def compose(repository: Path, engine: Engine) -> Iterator[RunningStack]:
+    """The Compose stack on a real engine, up. Tests leave it as they found it."""
+    with running_compose(repository, engine) as running:
         yield running

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, create_engine
 
 from officeops.clock import Clock, utc_now
 from officeops.errors import OfficeOpsError
-from officeops.ledger import Approval, Copy, Drill, Ledger
+from officeops.ledger import Approval, Copy, Drill, Ledger, ReleaseRecord
 from officeops.ledger.ledger import LedgerError
 from tests.support.postgres import PASSWORD, Running
 
@@ -373,3 +373,17 @@ def test_questions_are_those_of_the_stack_newest_first(new_ledger: NewLedger) ->
         one.record_approval(approval)
     assert one.approvals() == [newer, older]
     assert other.approvals() == []
+
+
+def test_a_release_may_have_a_name_that_is_longer_than_a_commit_also_in_a_ledger_from_before(
+    new_ledger: NewLedger, url: str | None
+) -> None:
+    new_ledger()
+    if url is not None:
+        with create_engine(url).begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE releases ALTER COLUMN sha TYPE varchar(40)")
+    name = f"{'a' * 40}-r12"
+    record = ReleaseRecord("r", name, "rebuild", "blue-green", "blue", {}, {}, "me", "", "2026-03-01T12:00:00Z")
+    ledger = new_ledger()
+    ledger.record_release(record)
+    assert [one.sha for one in ledger.releases()] == [name]

@@ -29,14 +29,16 @@ def main() -> None:
     options = parser.parse_args()
     logging.Formatter.converter = time.gmtime
     logging.config.dictConfig(_LOGGING)
+    from app.core.metrics import access
     from app.core.settings import settings
 
+    access.disabled = os.environ.get("ACCESS_LOG", "true") != "true"
     uvicorn.run(
         "app.main:app",
         host=options.host,
         port=options.port,
         log_config=None,
-        access_log=os.environ.get("ACCESS_LOG", "true") == "true",
+        access_log=False,  # ours has how long it took
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.drain_seconds,
         proxy_headers=True,

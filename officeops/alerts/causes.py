@@ -1,4 +1,4 @@
-"""What explains what: a service that is down explains what its dependents fail at."""
+"""What explains what: a service that is down explains what its dependents fail at, and what is asked of others through it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _EXPLAINED = ("answers", "healthy", "serves", "page", "model", "error_rate", "re
 def cause_in(runbook: Runbook) -> Callable[[Alert, Sequence[Alert]], str | None]:
     """For `Circumstances.cause`."""
     door = next((name for name, service in runbook.services.items() if service.kind == "caddy"), None)
+    apps = [name for name, service in runbook.services.items() if service.kind == "app"]
 
     def cause(alert: Alert, others: Sequence[Alert]) -> str | None:
         if alert.measure not in _EXPLAINED:
             return None
         beneath = beneath_of(runbook, alert.subject)
-        if door and alert.measure in ("serves", "page", "response"):
-            beneath = [*beneath, door]
+        if alert.measure in ("serves", "page", "response"):
+            beneath = [*beneath, *(apps if alert.subject not in apps else ()), *([door] if door else ())]
         causes = [one for one in others if RULES[one.measure].is_cause]
         own = [one for one in causes if one.subject == alert.subject and _rank(one) < _rank(alert)]
         deep = [one for name in reversed(beneath) for one in causes if one.subject == name and one.subject != alert.subject]
@@ -48,5 +49,5 @@ def beneath_of(runbook: Runbook, name: str) -> list[str]:
 
 def _rank(alert: Alert) -> int:
     """Of a service's own alerts the first explains the others: it is not healthy, so it does not answer."""
-    order = ("healthy", "database", "answers")
+    order = ("healthy", "database", "answers", "model")
     return order.index(alert.measure) if alert.measure in order else len(order)

@@ -124,12 +124,18 @@ def _unseen(before: Alert | None, now: datetime) -> Alert | None:
 
 
 def _explained(alerts: Sequence[Alert], given: Circumstances) -> list[Alert]:
-    """Each with its cause. One that people were told of keeps standing for itself."""
+    """Each with its cause, the last of a chain of them. One that people were told of keeps standing for itself."""
     open_ones = [one for one in alerts if one.phase != "resolved"]
-    return [
-        replace(one, cause=given.cause(one, [other for other in open_ones if other.name != one.name])) if one.told_at is None else one
-        for one in alerts
-    ]
+    causes = {one.name: given.cause(one, [other for other in open_ones if other.name != one.name]) for one in alerts if one.told_at is None}
+    return [replace(one, cause=_root(one.name, causes)) if one.told_at is None else one for one in alerts]
+
+
+def _root(name: str, causes: Mapping[str, str | None]) -> str | None:
+    found, seen = causes[name], {name}
+    while found is not None and found not in seen and (deeper := causes.get(found)) is not None:
+        seen.add(found)
+        found = deeper
+    return found
 
 
 def _told(alerts: Sequence[Alert], now: datetime, terms: Alerts, given: Circumstances) -> tuple[list[Alert], list[Change]]:

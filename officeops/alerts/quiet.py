@@ -64,7 +64,16 @@ def is_expected(name: str, holder: Holder | None, runbook: Runbook, now: datetim
     if holder.doing.startswith("heal "):
         return subject == holder.doing.split()[1]
     touched = next((what for word, what in sorted(_TOUCHED.items(), reverse=True) if holder.doing.startswith(word)), None)
-    return subject in _services(touched, runbook)
+    services = _services(touched, runbook)
+    return subject in services or (
+        _is_asked_through_an_app(name, runbook) and any(runbook.services[one].kind == "app" for one in services & runbook.services.keys())
+    )
+
+
+def _is_asked_through_an_app(name: str, runbook: Runbook) -> bool:
+    """Whether it is something at the front door that is about a service behind an application."""
+    probe = runbook.probes.web.get(name.partition(".")[2].removesuffix("_seconds"))
+    return probe is not None and runbook.services[probe.service].kind != "app"
 
 
 def _services(touched: str | None, runbook: Runbook) -> set[str]:

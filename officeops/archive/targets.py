@@ -20,15 +20,21 @@ if TYPE_CHECKING:
 
 def targets_of(site: Site, policy: Archive) -> dict[str, Store]:
     """Where a policy's files go, by name. Raises RefusedError when they would be readable where backups are not."""
-    if site.config.settings.backup_age_recipients and not policy.unencrypted:
+    return plain_targets(site, f"the files of the policy {policy.name}", "the policy", target=policy.target, unencrypted=policy.unencrypted)
+
+
+def plain_targets(site: Site, what: str, where: str, *, target: str | None, unencrypted: bool) -> dict[str, Store]:
+    """The target, or all of BACKUP_TARGETS, for what is not encrypted there. what, where: it, and the place in the runbook that may allow it,
+    for people. Raises RefusedError when it would be readable where backups are not."""
+    if site.config.settings.backup_age_recipients and not unencrypted:
         raise RefusedError(
-            f"Backups are encrypted (BACKUP_AGE_RECIPIENTS), and the files of the policy {policy.name} would not be.",
+            f"Backups are encrypted (BACKUP_AGE_RECIPIENTS), and {what} would not be.",
             state="Nothing was read or changed.",
-            todo="Say `unencrypted: true` in the policy if that is meant; give it a `target` that only you can read.",
+            todo=f"Say `unencrypted: true` in {where} if that is meant; give it a `target` that only you can read.",
         )
-    if policy.target is None:
+    if target is None:
         return dict(site.targets)
-    store = opened(site, policy.target)
+    store = opened(site, target)
     return {store.name: store}
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, and_, create_engine, delete, event, func, select, update
+from sqlalchemy import URL, and_, create_engine, delete, event, func, inspect, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from officeops.clock import Clock, iso, utc_now
 from officeops.errors import OfficeOpsError
-from officeops.ledger.schema import approvals, backup_copies, drills, metadata, operations, releases
+from officeops.ledger.logs import LogRecords
+from officeops.ledger.schema import RELEASE_LENGTH, approvals, backup_copies, drills, metadata, operations, releases
 from officeops.ledger.watching import WatchRecords
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Approval:
     decided_at: str | None = None
 
 
-class Ledger(WatchRecords):
+class Ledger(WatchRecords, LogRecords):
     """The ledger of one stack."""
 
     def __init__(self, engine: Engine, stack: str, *, clock: Clock = utc_now) -> None:
@@ -115,6 +116,7 @@ class Ledger(WatchRecords):
             if engine.dialect.name == "postgresql":  # two first starts at once: the second one waits, then finds everything there
                 connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
             metadata.create_all(connection)
+            _widen(connection)
 
     @classmethod
     def open(cls, home: Path, stack: str, url: str | None = None, *, clock: Clock = utc_now) -> Ledger:
@@ -294,6 +296,14 @@ def _operation(row: Row[Any]) -> Operation:
 def _storable(text: str) -> str:
     """What a program printed, without what a database refuses to keep."""
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _widen(connection: Connection) -> None:
+    """A ledger of a time when a release was a commit and nothing else. SQLite has no lengths."""
+    if connection.dialect.name == "postgresql":
+        (found,) = (one["type"] for one in inspect(connection).get_columns("releases") if one["name"] == "sha")
+        if getattr(found, "length", RELEASE_LENGTH) < RELEASE_LENGTH:
+            connection.exec_driver_sql(f"ALTER TABLE releases ALTER COLUMN sha TYPE varchar({RELEASE_LENGTH})")
 
 
 def _durable(connection: Any, _record: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, MetaData, String, Table, Text
 
 metadata = MetaData()
+RELEASE_LENGTH = 80
 
 operations = Table(
     "operations",
@@ -52,7 +53,7 @@ releases = Table(
     metadata,
     Column("stack", String(63), primary_key=True),
     Column("id", String(80), primary_key=True),  # of one taking over, not of the commit: a commit may be released twice
-    Column("sha", String(40), nullable=False),
+    Column("sha", String(RELEASE_LENGTH), nullable=False),  # a commit, and which rebuild of it
     Column("kind", String(20), nullable=False),  # initial, deploy, rollback, emergency
     Column("strategy", String(20), nullable=False),  # blue-green, recreate
     Column("colour", String(5), nullable=False),
@@ -131,4 +132,48 @@ incidents = Table(
     Column("steps", JSON, nullable=False),  # the timeline: at, what, outcome, detail
     Column("diagnosis", Text, nullable=False, default=""),
     Column("who", String(200), nullable=False),
+)
+
+log_cursors = Table(
+    "log_cursors",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("source", String(80), primary_key=True),
+    Column("service", String(63), nullable=False),
+    Column("sequence", BigInteger, nullable=False),  # of the last collecting that found lines
+    Column("cursor", Text),  # the stack's own word for how far it was read
+    Column("last_at", String(40)),  # time of the last line
+    Column("ended", Boolean, nullable=False),  # it was read to its end, after it had ended
+)
+
+log_parts = Table(
+    "log_parts",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(255), primary_key=True),
+    Column("source", String(80), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("service", String(63), nullable=False),
+    Column("day", String(10), nullable=False, index=True),
+    Column("lines", BigInteger, nullable=False),
+    Column("plain_bytes", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("first_at", String(40), nullable=False),
+    Column("last_at", String(40), nullable=False, index=True),
+    Column("targets", JSON, nullable=False),  # where it is stored, read back
+    Column("waits", Boolean, nullable=False),  # it is not stored everywhere yet: its file is in OFFICEOPS_HOME/logs
+)
+
+log_gaps = Table(
+    "log_gaps",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("source", String(80), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),  # of the collecting before it
+    Column("service", String(63), nullable=False),
+    Column("found_at", String(40), nullable=False),
+    Column("after", String(40)),  # time of the last line before it
+    Column("before", String(40)),  # of the first one behind it; NULL: there is none
+    Column("why", Text, nullable=False),
 )

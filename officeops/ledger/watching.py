@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _ALERTS_LOCK = 0x0FF1CE + 1
 _KEPT = timedelta(days=90)
+ASKED = "asked"  # an incident's outcome while a person has not answered yet
 _TIMES = ("since", "seen_at", "fired_at", "told_at", "well_since", "resolved_at")
 
 
@@ -46,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Taken:
-    """A step of an incident's timeline. at: ISO 8601 in UTC. outcome: done, failed, skipped, well, still wrong."""
+    """A step of an incident's timeline. at: ISO 8601 in UTC. outcome: done, failed, skipped, asked, approved, well, still wrong."""
 
     at: str
     what: str
@@ -57,7 +58,8 @@ class Taken:
 @dataclass(frozen=True)
 class Incident:
     """Something that was mended, or was tried to. outcome: healed (a step mended it), well (nothing was wrong any more), paged (a person was
-    called), refused (somebody was at work), failed (it was broken off); None while it goes on."""
+    called), refused (somebody was at work, or whoever was asked said no), failed (it was broken off), asked (a person must approve the next
+    step; then it goes on); None while it goes on."""
 
     id: str
     target: str
@@ -74,6 +76,11 @@ class Incident:
     def actions(self) -> tuple[str, ...]:
         """The steps of the ladder that were taken, by name."""
         return tuple(step.what for step in self.steps if step.what != "end" and step.outcome in ("well", "still wrong"))
+
+    @property
+    def asks(self) -> str | None:
+        """The step that a person has to approve, None when none waits for that."""
+        return self.steps[-1].what if self.outcome == ASKED else None
 
 
 class WatchRecords:

@@ -39,14 +39,15 @@ the rule's name or by the value's.
 - **acknowledged**: `officeops ack NAME`: somebody takes care; no reminders.
 - **resolved**: it was well for `alerts.clear_seconds`. Until then it stays as it is, so that what comes and goes is told once.
 
-A service that is down explains what depends on it: one message, that names what it explains. `officeops silence PATTERN --for HOURS` and
-`alerts.maintenance` keep people from being told; what still fires afterwards is told then. While a release, a restore or the like holds the
-stack's lock, the services that it works on raise no alert, for at most `alerts.deploy_quiet_minutes`.
+A service that is down explains what depends on it, and what is asked of others through it: one message, that names all that it explains.
+`officeops silence PATTERN --for HOURS` and `alerts.maintenance` keep people from being told; what still fires afterwards is told then.
+While a release, a restore or the like holds the stack's lock, the services that it works on, and what is asked through them, raise no
+alert, for at most `alerts.deploy_quiet_minutes`.
 
 The watcher tells people itself, whether Prefect answers or not: one way, nothing twice. It emits an event to Prefect on each change
-(`officeops.alert.firing`, `.resolved`, `.reminder`) for automations, and `officeops.service.unhealthy` for the flow `heal`; while the server
-is away they wait in OFFICEOPS_HOME/watch, and the watcher has things mended itself. The flow `watch` publishes the last day each quarter
-of an hour and fails when there are no rounds; the watcher raises an alert when that flow does not run.
+(`officeops.alert.firing`, `.acknowledged`, `.resolved`, `.reminder`) for automations, and `officeops.service.unhealthy` for the flow
+`heal`; while the server is away they wait in OFFICEOPS_HOME/watch, and the watcher has things mended itself. The flow `watch` publishes the
+last day each quarter of an hour and fails when there are no rounds; the watcher raises an alert when that flow does not run.
 
 ## The rules
 

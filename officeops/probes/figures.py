@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from officeops.errors import OfficeOpsError
+from officeops.probes.host import cores
 from officeops.probes.reading import Reading
 from officeops.releases.watch import Figures, get, parse
 
@@ -55,7 +56,7 @@ def readings(service: str, found: Figures, at_least: int) -> Iterator[Reading]:
     few = found.requests < at_least
     said = f"of {found.requests:.0f} requests" + (", too few to judge" if few else "")
     yield Reading(f"{service}.error_rate", "error_rate", 0.0 if few else found.error_rate, said)
-    yield Reading(f"{service}.p95", "response", 0.0 if few else min(found.p95, _TOP), said)
+    yield Reading(f"{service}.p95", "response", 0.0 if few else min(found.p95, _TOP), said, facts=cores())
     yield Reading(f"{service}.requests", "count", found.requests, "in the window")
 
 

@@ -24,6 +24,11 @@ def ask_host(site: Site) -> Iterator[Reading]:
         yield from disk_readings(path)
 
 
+def cores() -> dict[str, float]:
+    """What a proposal to scale out begins with."""
+    return {"cores": float(os.cpu_count() or 1)}
+
+
 def disk_readings(path: Path) -> Iterator[Reading]:
     """Of the file system that `path` is in, as an ordinary account sees it."""
     found = os.statvfs(path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from officeops.stack.port import LogLine
 
 _ERROR = re.compile(r'\b(ERROR|CRITICAL|FATAL|PANIC|Traceback)\b|"level": ?"(?:error|fatal|panic)"|\b\w*(?:Error|Exception):')
-_STAMP = re.compile(r'^\W*\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?(?: [A-Z]{3,4})?\s*|"ts":[\d.]+,?')
+_STAMP = re.compile(r'^\W*\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?(?: (?:UTC|GMT|[A-Z]{2,3}T)\b)?\s*|"ts":[\d.]+,?')
 _FIRST_LOOK = timedelta(minutes=5)
 _SHOWN, _LONG, _LINES = 3, 160, 5000
 _CLUSTERS = 500  # the least recently seen template goes: memory stays flat
@@ -79,20 +79,7 @@ class Look:
 
     def _miner(self, service: str) -> TemplateMiner:
         if service not in self._miners:
-            from drain3 import TemplateMiner
-            from drain3.file_persistence import FilePersistence
-            from drain3.masking import MaskingInstruction
-            from drain3.template_miner_config import TemplateMinerConfig
-
-            config = TemplateMinerConfig()
-            config.drain_max_clusters = _CLUSTERS
-            config.masking_instructions = [
-                MaskingInstruction(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b0x[0-9a-fA-F]+\b|\b[0-9a-f]{12,}\b", "ID"),
-                MaskingInstruction(r"\b\d+(?:\.\d+)*\b", "N"),
-            ]
-            self._folder.mkdir(parents=True, exist_ok=True)
-            kept = FilePersistence(str(self._folder / f"templates-{service}")) if self._keep or self._cursors.exists() else None
-            self._miners[service] = TemplateMiner(kept, config)
+            self._miners[service] = miner(self._folder / f"templates-{service}" if self._keep or self._cursors.exists() else None)
             if not self._keep:
                 self._miners[service].persistence_handler = None  # read, never written
         return self._miners[service]
@@ -112,6 +99,29 @@ class Look:
         os.replace(temporary, self._cursors)
 
 
+def miner(file: Path | None) -> TemplateMiner:
+    """Groups lines into templates. file: where it remembers them, if it should."""
+    from drain3 import TemplateMiner
+    from drain3.file_persistence import FilePersistence
+    from drain3.masking import MaskingInstruction
+    from drain3.template_miner_config import TemplateMinerConfig
+
+    config = TemplateMinerConfig()
+    config.drain_max_clusters = _CLUSTERS
+    config.masking_instructions = [
+        MaskingInstruction(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\b0x[0-9a-fA-F]+\b|\b[0-9a-f]{12,}\b", "ID"),
+        MaskingInstruction(r"\b\d+(?:\.\d+)*\b", "N"),
+    ]
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    return TemplateMiner(FilePersistence(str(file)) if file is not None else None, config)
+
+
+def unstamped(text: str) -> str:
+    """A line without the time that it begins with, cut to what tells it from others."""
+    return _STAMP.sub("", text)[:_LONG]
+
+
 def is_error(text: str) -> bool:
     """Whether a line tells of an error."""
     return _ERROR.search(text) is not None
@@ -129,7 +139,7 @@ def _texts(lines: Iterable[LogLine]) -> list[str]:
     found: list[str] = []
     for line in lines:
         if is_error(line.text):
-            found.append(_STAMP.sub("", line.text)[:_LONG])
+            found.append(unstamped(line.text))
             if len(found) >= _LINES:
                 break
     return found

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from officeops.errors import OfficeOpsError
 from officeops.probes.http import NoAnswerError, Place
 from officeops.probes.reading import Reading, yes
-from officeops.stack.port import Deployed, ServiceStatus, Usage
+from officeops.stack.port import Deployed, ServiceStatus, Usage, short
 
 if TYPE_CHECKING:
     from officeops.ledger.watching import Sample
@@ -38,16 +38,20 @@ def readings(one: ServiceStatus, deployed: Deployed | None, history: Sequence[Sa
         yield Reading(f"{one.name}.age", "count", (now - one.started_at).total_seconds(), "seconds since it was started")
     if one.release and deployed:
         same = one.release == deployed.sha
-        yield yes(f"{one.name}.release", "release", "" if same else f"runs {one.release[:10]}, deployed is {deployed.sha[:10]}")
+        yield yes(f"{one.name}.release", "release", "" if same else f"runs {short(one.release)}, deployed is {short(deployed.sha)}")
 
 
 def ask_migration(site: Site) -> Iterator[Reading]:
-    """Whether the last release that was tried got its migrations through."""
+    """Whether the last release that was tried left something of its migrations behind: those before the one that failed stay. A migration
+    that failed and left nothing is told by the release that failed."""
+    from officeops.releases.schema import Schema
+
     ended = [one for outcome in ("done", "undone") for one in site.ledger.operations("rollout", outcome=outcome, limit=1)]
     if ended:
         last = max(ended, key=lambda one: one.started_at)
-        failed = last.state == "expand" and last.outcome == "undone"
-        yield yes(f"{site.config.runbook.database.service}.migration", "migration", f"{last.id}: {last.error}" if failed else "")
+        failed = last.outcome == "undone" and last.facts.get("undone_from") == "expand"
+        left = failed and Schema(site).current() != last.facts.get("expanded_from")
+        yield yes(f"{site.config.runbook.database.service}.migration", "migration", f"{last.id}: {last.error}" if left else "")
 
 
 def ask_usage(site: Site) -> Iterator[Reading]:

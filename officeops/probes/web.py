@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from officeops.errors import OfficeOpsError
+from officeops.probes.host import cores
 from officeops.probes.http import Answer, NoAnswerError, Place, unverified
 from officeops.probes.reading import Reading, yes
 from officeops.stack.values import filled, setting_values
@@ -47,10 +48,10 @@ def ask_web(site: Site, name: str, probe: WebProbe) -> Iterator[Reading]:
     except NoAnswerError as error:
         yield yes(f"{probe.service}.{name}", "serves", str(error))
         if isinstance(error.__cause__, TimeoutError):
-            yield Reading(f"{probe.service}.{name}_seconds", "response", probe.timeout, "no answer")
+            yield Reading(f"{probe.service}.{name}_seconds", "response", probe.timeout, "no answer", facts=cores())
         return
     yield yes(f"{probe.service}.{name}", "serves", _unfit(site, probe, answer))
-    yield Reading(f"{probe.service}.{name}_seconds", "response", answer.seconds)
+    yield Reading(f"{probe.service}.{name}_seconds", "response", answer.seconds, facts=cores())
 
 
 def ask_page(site: Site, name: str, probe: PageProbe) -> Iterator[Reading]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from officeops.probes.rules import Judged, Rule, Unit
 
-_PROPOSALS = {"connections": "allowed", "memory": "limit_bytes", "disk": "total_bytes"}
+_PROPOSALS = {"connections": "allowed", "memory": "limit_bytes", "disk": "total_bytes", "response": "cores"}
 
 
 def shown(value: float | None, unit: Unit) -> str:
@@ -46,7 +46,7 @@ def action(one: Judged) -> str:
         "value": shown(reading.value, rule.unit),
         "limit": shown(one.limit, rule.unit),
         "proposed": proposed(one),
-        **{"allowed": 0.0, **reading.facts},
+        **{"allowed": 0.0, "cores": 0.0, **reading.facts},
     }
     return rule.action.format_map(values)
 
@@ -63,6 +63,8 @@ def proposed(one: Judged) -> float:
             return wanted / 1e9
         case "memory":
             return wanted / 1e6
+        case "response":
+            return float(-(-wanted // 1))
         case _:
             return float(-(-wanted // 10) * 10)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from officeops.errors import OfficeOpsError
 from officeops.releases import records
-from officeops.releases.rollout import Outcome, Rollout
+from officeops.releases.rollout import KIND, Outcome, Rollout, reconcile
+from officeops.stack.port import other
 
 if TYPE_CHECKING:
     from officeops.site import Site
@@ -17,7 +20,14 @@ def back(site: Site, to: str = records.PREVIOUS, *, why: str = "", switched: Cal
     """The release `to` serves again. `switched`: called as soon as it does; what follows may take as long as the longest request.
 
     The caller holds the stack's lock. Nothing is watched afterwards: there is nothing better to go back to."""
-    release = records.release_of(site, records.find(site, to))
+    began = time.monotonic()
+    before, release = site.stack.deployed(), records.release_of(site, records.find(site, to))
+    if _put_aside(site) and (now := site.stack.deployed()) and now.sha == release.sha:
+        with suppress(OfficeOpsError):  # it gets no requests
+            site.stack.retire(other(now.colour))
+        none = (None, None)
+        seconds = time.monotonic() - began
+        return Outcome(before.sha if before else None, release.sha, "blue-green", none, seconds, None, None, seconds, "rolled_back")
     with Rollout.begin(site, release, kind="emergency", why=why) as rollout:
         rollout.launch()
         rollout.prove()
@@ -26,6 +36,20 @@ def back(site: Site, to: str = records.PREVIOUS, *, why: str = "", switched: Cal
         rollout.wait_for_requests()
         rollout.retire()
     return rollout.finish()
+
+
+def _put_aside(site: Site) -> bool:
+    """Ends what a killed deploy left, or says in the journal that nobody will: whatever is in its way must not keep people from going back.
+    Says whether there was something."""
+    found = site.ledger.operations(KIND)
+    try:
+        reconcile(site)
+    except OfficeOpsError as error:
+        for operation in site.ledger.operations(KIND):
+            why = f"An emergency took its place. {error}"
+            records.change(site, operation.id, outcome="undone", error=why)
+            site.ledger.end(operation.id, "undone", why)
+    return bool(found)
 
 
 def unshown(site: Site) -> list[str]:

@@ -24,20 +24,29 @@ def pull_models(site: Site, release: Release) -> list[str]:
     model = release.settings.get("ollama_model", site.config.settings.ollama_model)
     fetched = []
     for name, service in site.config.runbook.services.items():
-        if service.kind == "ollama" and model not in _models(site.stack.endpoint(name)):
-            _pull(site.stack.endpoint(name), model)
+        if service.kind == "ollama" and model not in digests(site.stack.endpoint(name)):
+            pull(site.stack.endpoint(name), model)
             fetched.append(model)
     return fetched
 
 
-def _models(url: str) -> set[str]:
-    with _asked(url, "GET", "/api/tags") as answers:
-        return {name for one in answers for tag in one.get("models", ()) for name in (tag["name"], tag["name"].removesuffix(":latest"))}
+def digests(url: str) -> dict[str, str]:
+    """The models that an Ollama has, by name, with their digests."""
+    with _asked(url, "GET", "/api/tags") as (_, answers):
+        tags = [tag for one in answers for tag in one.get("models", ())]
+    return {name: str(tag.get("digest", "")) for tag in tags for name in (tag["name"], tag["name"].removesuffix(":latest"))}
 
 
-def _pull(url: str, model: str) -> None:
+def ask(url: str, method: str, path: str, body: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+    """Status and answer of an Ollama. Raises OfficeOpsError when it does not answer."""
+    with _asked(url, method, path, body) as (status, answers):
+        return status, list(answers)
+
+
+def pull(url: str, model: str) -> None:
+    """Has an Ollama fetch a model: one that it has is brought up to date. Raises OfficeOpsError when it cannot."""
     meter = Meter(f"model {model}")
-    with _asked(url, "POST", "/api/pull", {"model": model, "stream": True}) as answers:
+    with _asked(url, "POST", "/api/pull", {"model": model, "stream": True}) as (_, answers):
         for one in answers:
             if "error" in one:
                 raise OfficeOpsError(
@@ -52,13 +61,14 @@ def _pull(url: str, model: str) -> None:
 
 
 @contextmanager
-def _asked(url: str, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-    """An answer of Ollama, a JSON object a line as they come. Raises OfficeOpsError when it does not answer, or breaks off."""
+def _asked(url: str, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
+    """The status of an answer of Ollama, and its lines as they come, each a JSON object. Raises OfficeOpsError when it does not answer, or breaks off."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=_SILENCE_S)
     try:
         connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
-        yield (json.loads(line) for line in connection.getresponse())
+        response = connection.getresponse()
+        yield response.status, (json.loads(line) for line in response if line.strip().startswith(b"{"))
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise OfficeOpsError(f"Ollama does not answer at {path}: {error}.", todo="See `officeops logs ollama`.") from error
     finally:

@@ -14,7 +14,7 @@ from officeops.errors import OfficeOpsError, RefusedError
 from officeops.releases import records
 from officeops.releases.schema import MigrationPlan, Schema
 from officeops.settings.env import parse_env
-from officeops.stack.port import Deployed, Release
+from officeops.stack.port import Deployed, Release, short
 
 if TYPE_CHECKING:
     from officeops.releases.rollout import Kind, Strategy
@@ -62,15 +62,15 @@ class Plan:
         if self.stops:
             found = "\n".join(f"  {check.name}: {check.detail}" for check in self.stops)
             raise RefusedError(
-                f"The release {self.new.sha[:10]} may not take over:\n{found}",
+                f"The release {short(self.new.sha)} may not take over:\n{found}",
                 state="\nNothing was changed.",
                 todo="Mend what is named above and try again.",
             )
 
     def markdown(self) -> str:
         """For people: what would be done, what was looked at, the migrations with their SQL."""
-        old = f"`{self.old.sha[:10]}` ({self.old.colour})" if self.old else "nothing"
-        lines = [f"**{self.kind}**, {self.strategy}: {old} → `{self.new.sha[:10]}`", ""]
+        old = f"`{short(self.old.sha)}` ({self.old.colour})" if self.old else "nothing"
+        lines = [f"**{self.kind}**, {self.strategy}: {old} → `{short(self.new.sha)}`", ""]
         lines += [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
         lines += ["", "| check | | |", "|---|---|---|"]
         signs = {"ok": "✓", "note": "!", "stop": "✗"}
@@ -103,14 +103,14 @@ def plan(
     site: Site, release: Release, *, kind: Kind, strategy: Strategy = "blue-green", allow_unsafe: bool = False, notes: tuple[str, ...] = ()
 ) -> Plan:
     """Looks at everything. `release`: built, with the settings that it will run with. notes: what fetching and building had to say."""
-    old = site.stack.deployed()
+    old = None if kind == "initial" else site.stack.deployed()
     if not site.config.runbook.rolled():
         strategy = "recreate"  # nothing of it has two colours
     migrations = Schema(site).plan(release) if old else MigrationPlan(None, None, (), ())
     backup = _needs_backup(site) if old and kind == "deploy" else False
     proxy = old is not None and _proxy_differs(site, old, release)
     checks = [Check("configuration", "ok", "valid, secrets strong"), *(Check("source", "note", note) for note in notes)]
-    checks += [*_keys(site, release), *_own_configuration(site, release), _disk(site, backup=backup)]
+    checks += [*_keys(site, release), *_own_configuration(site, release), _disk(site, backup=backup, builds=kind != "rollback")]
     checks += [Check("host", "note", caution) for caution in site.stack.cautions()]
     if old:
         checks += [_way_back(site, old), *_migrations(migrations, allow_unsafe=allow_unsafe)]
@@ -155,25 +155,42 @@ def _own_configuration(site: Site, release: Release) -> Iterator[Check]:
         yield Check("release's configuration", "ok", "the engine is there, Compose file and Caddyfile are valid")
 
 
-def _disk(site: Site, *, backup: bool) -> Check:
+def require_room(site: Site) -> None:
+    """Before anything is built. Raises RefusedError."""
+    found = _disk(site, backup=False, builds=True)
+    if found.verdict == "stop":
+        raise RefusedError(
+            f"There is too little room to build a release: {found.detail}.",
+            state="Nothing was changed.",
+            todo="See `officeops clean-up --dry-run`; the runbook's `releases.disk_free_bytes` says how much is asked for.",
+        )
+
+
+def _disk(site: Site, *, backup: bool, builds: bool) -> Check:
     newest = next(iter(of_the_database(entries(site))), None)
     needed = site.config.runbook.releases.disk_free_bytes + (newest.bytes if newest and backup else 0)
-    free = shutil.disk_usage(site.home).free
-    enough = free >= needed
-    detail = f"{free / 1e9:.1f} GB free where OFFICEOPS_HOME is, {needed / 1e9:.1f} GB asked for"
-    return Check("disk", "ok" if enough else "stop", detail)
+    places = [site.home, *site.stack.data_folders()]
+    free, place = min((shutil.disk_usage(place).free, place) for place in places)
+    detail = f"{free / 1e9:.1f} GB free at {place}, {needed / 1e9:.1f} GB asked for"
+    return Check("disk", "ok" if free >= needed else "stop" if builds or backup else "note", detail)  # to go back needs none
 
 
 def _way_back(site: Site, old: Deployed) -> Check:
     try:
         site.stack.artifact(Release(old.sha, old.at))
     except OfficeOpsError as error:
-        return Check("way back", "stop", f"the release that runs, {old.sha[:10]}, is not on this host to go back to: {error.what}")
-    return Check("way back", "ok", f"{old.sha[:10]} stays")
+        return Check("way back", "stop", f"the release that runs, {short(old.sha)}, is not on this host to go back to: {error.what}")
+    return Check("way back", "ok", f"{short(old.sha)} stays")
 
 
 def _migrations(migrations: MigrationPlan, *, allow_unsafe: bool) -> Iterator[Check]:
     names = ", ".join(pending.revision.id for pending in migrations.expand)
+    if migrations.ahead:
+        yield Check("migrations", "note", f"the schema is at {migrations.current}, which this release does not have; it is left there")
+        return
+    for pending in migrations.expand:
+        if pending.sql is None:
+            yield Check("migrations", "note", f"{pending.revision.id} could not be looked into: {pending.note}")
     yield Check("migrations", "ok", f"{names} from {migrations.current}" if names else f"none; the schema is at {migrations.current}")
     for pending in migrations.expand:
         for finding in pending.findings:
@@ -203,7 +220,7 @@ def _steps(
 ) -> Iterator[str]:
     """The exact plan, in order."""
     if old is None:
-        yield f"start every service on {release.sha[:10]}, the schema at its newest revision"
+        yield f"start every service on {short(release.sha)}, the schema at its newest revision"
         return
     from officeops.stack.port import other
 
@@ -212,14 +229,14 @@ def _steps(
     if backup:
         yield "back the database up (`officeops backup`), verified"
     if strategy == "recreate":
-        yield f"stop {rolled or 'the apps'} of {old.sha[:10]}: nobody answers from here on"
+        yield f"stop {rolled or 'the apps'} of {short(old.sha)}: nobody answers from here on"
     for pending in migrations.expand:
         yield f"`alembic upgrade {pending.revision.id}` from the new release, {pending.revision.doc}"
-    yield f"start {rolled} of {release.sha[:10]} in {colour}, gate shut"
+    yield f"start {rolled} of {short(release.sha)} in {colour}, gate shut"
     yield f"ask it: ready {asked.ready_checks} times in a row, {len(asked.smoke)} smoke requests"
     yield f"remove `{site.stack.gate_folder.name}/{colour}.drain`, make `{site.stack.gate_folder.name}/{old.colour}.drain`"
     yield f"watch it for {asked.bake_seconds:g} s, with {old.colour} still up; wait up to {asked.stream_seconds:g} s for the requests of {old.colour}"
-    yield f"keep the log of {old.sha[:10]} and stop it ({old.colour})"
+    yield f"keep the log of {short(old.sha)} and stop it ({old.colour})"
 
 
 def _cell(text: str) -> str:

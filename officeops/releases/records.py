@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from officeops import files
 from officeops.clock import iso
-from officeops.errors import UsageError
+from officeops.errors import OfficeOpsError, UsageError
 from officeops.ledger import ReleaseRecord
 from officeops.settings import Settings
 from officeops.settings.document import explained
-from officeops.stack.port import Colour, Release
+from officeops.stack.port import Colour, Release, commit_of, short
 from officeops.stack.values import setting_values
 
 if TYPE_CHECKING:
@@ -49,14 +49,30 @@ def change(site: Site, identifier: str, **facts: Any) -> None:
 
 
 def retained(site: Site) -> list[ReleaseRecord]:
-    """The releases that one can go back to without building, newest first: of each commit its newest taking over, as far as it is on this
-    host, at most as many as the runbook keeps; the one that runs is the first."""
+    """The releases that one can go back to without building, newest first: of each commit with its settings the newest taking over, as far as
+    it is on this host, at most as many as the runbook keeps; the one that runs is the first."""
     built = {release.sha for release in site.stack.built()}
-    found: dict[str, ReleaseRecord] = {}
+    found: dict[_Key, ReleaseRecord] = {}
     for record in site.ledger.releases():
         if record.outcome == "deployed" and record.sha in built:
-            found.setdefault(record.sha, record)
+            found.setdefault(_key(record.sha, settings_of(site, record.id)), record)
     return list(found.values())[: site.config.runbook.releases.keep]
+
+
+_Key = tuple[str, frozenset[tuple[str, str]]]
+
+
+def _key(sha: str, settings: Mapping[str, str]) -> _Key:
+    """What makes a release another one: its commit, and the settings that it runs with."""
+    return sha, frozenset((key, value) for key, value in settings.items() if key in Settings.model_fields)
+
+
+def running(site: Site) -> ReleaseRecord | None:
+    """The record of the release that serves, as far as it is among the retained ones."""
+    deployed = site.stack.deployed()
+    wanted = _key(deployed.sha, deployed.settings) if deployed else None
+    known = [record for record in retained(site) if deployed and record.sha == deployed.sha]
+    return next((record for record in known if _key(record.sha, settings_of(site, record.id)) == wanted), known[0] if known else None)
 
 
 def release_of(site: Site, record: ReleaseRecord) -> Release:
@@ -64,9 +80,9 @@ def release_of(site: Site, record: ReleaseRecord) -> Release:
     built = next((release for release in site.stack.built() if release.sha == record.sha), None)
     if built is None:
         raise UsageError(
-            f"The release {record.sha[:10]} is not on this host any more.",
+            f"The release {short(record.sha)} is not on this host any more.",
             state="Nothing was changed.",
-            todo=f"Build it again: `officeops deploy {record.sha[:10]}`.",
+            todo=f"Build it again: `officeops deploy {commit_of(record.sha)[:10]}`.",
         )
     return replace(built, settings=settings_of(site, record.id))
 
@@ -82,14 +98,12 @@ def settings_of(site: Site, identifier: str) -> dict[str, str]:
 
 def find(site: Site, wanted: str = PREVIOUS) -> ReleaseRecord:
     """`previous`: the one before the one that runs; else the one whose sha begins so. Raises UsageError naming what there is."""
-    deployed = site.stack.deployed()
-    running = deployed.sha if deployed else None
-    known = retained(site)
-    others = [record for record in known if record.sha != running]
-    fitting = others[:1] if wanted == PREVIOUS else [record for record in known if record.sha.startswith(wanted.lower())]
-    if len(fitting) == 1:
-        return fitting[0]
-    names = ", ".join(record.sha[:10] for record in others) or "none"
+    known, serves = retained(site), running(site)
+    others = [record for record in known if record != serves]
+    fitting = others[:1] if wanted == PREVIOUS else _meant(others, wanted.lower()) or _meant(known, wanted.lower())
+    if len({record.sha for record in fitting}) == 1:
+        return fitting[0]  # of one commit that ran with several settings, as it ran last
+    names = ", ".join(short(record.sha) for record in others) or "none"
     raise UsageError(
         f"There is no release {wanted!r} to go back to." if not fitting else f"{wanted!r} is the beginning of several releases.",
         state=f"Nothing was changed. Releases on this host beside the one that runs: {names}.",
@@ -97,13 +111,53 @@ def find(site: Site, wanted: str = PREVIOUS) -> ReleaseRecord:
     )
 
 
-def prune(site: Site) -> list[str]:
-    """Removes what is built and no rollback may need. Returns the commits that went."""
-    needed = {record.sha for record in retained(site)}
+def _meant(known: list[ReleaseRecord], wanted: str) -> list[ReleaseRecord]:
+    """The one whose whole or short name that is, else those whose commit begins so."""
+    exact = [record for record in known if wanted in (record.sha, short(record.sha))]
+    commit, dash, rebuild = wanted.partition("-")
+    return exact or [one for one in known if one.sha.startswith(commit) and (not dash or one.sha.endswith(f"{dash}{rebuild}"))]
+
+
+def build(site: Site, ref: str) -> Release:
+    """The release of a commit, with today's values of what belongs to a release. Of a commit that was built again it is the build that took
+    over last: to deploy the commit anew does not bring the older one back. Raises what `Stack.build` does."""
+    release = site.stack.build(ref)
+    built = {one.sha: one for one in site.stack.built() if commit_of(one.sha) == release.sha}
+    last = next((built[record.sha] for record in site.ledger.releases() if record.outcome == "deployed" and record.sha in built), release)
+    return replace(last, settings=release_settings(site, site.stack.folder(last)))
+
+
+def is_first(site: Site) -> bool:
+    """Whether no release has ever held here: there is none, or the first one did not come to its end."""
+    known = site.ledger.releases()
+    return site.stack.deployed() is None or bool(known and all(record.outcome != "deployed" for record in known))
+
+
+def needed(site: Site) -> set[str]:
+    """The releases that one may want to go back to, the one that runs, those that are in the middle of something, and the one that can take
+    the schema back."""
+    found = {record.sha for record in retained(site)}
     deployed = site.stack.deployed()
-    needed |= {deployed.sha} if deployed else set()
-    needed |= {record.sha for record in site.ledger.releases() if record.outcome is None}
-    gone = [release.sha for release in site.stack.built() if release.sha not in needed]
+    if deployed:
+        found |= {deployed.sha, _keeper(site) or deployed.sha}
+    return found | {record.sha for record in site.ledger.releases() if record.outcome is None}
+
+
+def _keeper(site: Site) -> str | None:
+    from officeops.releases.schema import Schema
+
+    schema = Schema(site)
+    try:
+        current = schema.current()
+    except OfficeOpsError:  # the database is down: what was written down last
+        current = next((record.revision for record in site.ledger.releases() if record.revision), None)
+    return schema.keeper(current)
+
+
+def prune(site: Site) -> list[str]:
+    """Removes releases that are built and that no rollback may need. Returns which went. `officeops clean-up` removes all else, too."""
+    stays = needed(site)
+    gone = [release.sha for release in site.stack.built() if release.sha not in stays]
     for sha in gone:
         site.stack.discard(sha)
     return gone

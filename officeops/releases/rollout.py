@@ -7,7 +7,7 @@
         rollout.switch()                the new gate opens, the old one is shut: from here on it serves
         rollout.bake()                  the old one stays up; a breach gives it its requests back
         rollout.drain()                 until the old one has answered everything
-        rollout.retire()                its log is kept, it is stopped
+        rollout.retire()                it is stopped, its log collected
         rollout.finish()
 
 Leaving the block before `retire` ends where it began: the old release serves, the new one is gone. From `retire` on the only way is
@@ -17,6 +17,7 @@ forward. `reconcile` does the same for what a killed process left behind.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -24,14 +25,13 @@ from officeops.clock import iso, parse_iso
 from officeops.errors import OfficeOpsError
 from officeops.gate import Gate
 from officeops.ledger import Operation
-from officeops.process import run
+from officeops.logs.collecting import keep_last_words
 from officeops.progress import Meter
 from officeops.releases import records
-from officeops.releases.logs import keep_logs
 from officeops.releases.models import pull_models
 from officeops.releases.proof import prove
 from officeops.releases.watch import Watch
-from officeops.stack.port import Colour, Deployed, Release, other
+from officeops.stack.port import Colour, Deployed, Release, other, short
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,13 +40,12 @@ if TYPE_CHECKING:
     from officeops.site import Site
 
 KIND = "rollout"
-Kind = Literal["initial", "deploy", "rollback", "emergency"]
+Kind = Literal["initial", "deploy", "rebuild", "rollback", "emergency"]
 Strategy = Literal["blue-green", "recreate"]
 _FORWARD = ("retire", "finish")  # journalled: the new release has held, there is nothing to go back for
 _POLL_S = 0.25
 _REACHED_S = 10.0
 _UNDO_DRAIN_S = 30.0
-_MIGRATE_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,18 @@ class Rollout:
         self.downtime_s: float | None = None
 
     @classmethod
-    def begin(cls, site: Site, release: Release, *, kind: Kind, strategy: Strategy = "blue-green", why: str = "") -> Self:
-        """Writes down that `release` is about to take over, after what a killed run left is in order."""
+    def begin(
+        cls, site: Site, release: Release, *, kind: Kind, strategy: Strategy = "blue-green", why: str = "", reload_proxy: bool = False
+    ) -> Self:
+        """Writes down that `release` is about to take over, after what a killed run left is in order. reload_proxy: once it has held, the
+        front door gets its configuration."""
         reconcile(site)
-        old = site.stack.deployed()
-        colour: Colour = other(old.colour) if old and kind != "initial" else old.colour if old else "blue"
+        found = site.stack.deployed()
+        old = None if records.is_first(site) else found
+        colour: Colour = other(old.colour) if old and kind != "initial" else found.colour if found else "blue"
         before = _record_of(site, old) if old else None
         record = records.new_record(site, release, kind=kind, strategy=strategy, colour=colour, why=why)
-        facts: dict[str, Any] = {"sha": release.sha, "colour": colour, "what": kind, "strategy": strategy}
+        facts: dict[str, Any] = {"sha": release.sha, "colour": colour, "what": kind, "strategy": strategy, "reload_proxy": reload_proxy}
         if old:
             facts["old"] = {"sha": old.sha, "colour": old.colour, "at": iso(old.at), "record": before}
         site.ledger.begin(KIND, record.id, **facts)
@@ -125,7 +128,11 @@ class Rollout:
                 todo="Mend what is named above, then `officeops reconcile`.",
             ) from error
         if isinstance(error, OfficeOpsError):
-            serves = f"The release {self.old.sha[:10]} serves as before, the new one is removed." if self.old else "No release serves yet."
+            serves = (
+                f"The release {short(self.old.sha)} serves as before, the new one is removed."
+                if self.old
+                else "What was started runs on; the same command again goes on with it."
+            )
             error.state = f"{error.state.rstrip()}\n{serves}".lstrip()
 
     # The verbs, in the order of the chapter
@@ -134,7 +141,9 @@ class Rollout:
         """The migrations that the old release can live with."""
         from officeops.releases.schema import Schema
 
-        self._journal("expand")
+        self._journal("expand", expanded_from=plan.current)
+        if not plan.planned and self._back:
+            return  # its program would not know what a newer release did
         Schema(self.site).expand(self.release, plan)
         self.revisions = (plan.current, plan.expand[-1].revision.id if plan.expand else plan.current)
 
@@ -142,8 +151,12 @@ class Rollout:
         """Of the strategy `recreate`: the old release is stopped, and nobody answers until `switch`."""
         self._journal("interrupt")
         self._interrupted_at = time.monotonic()
-        if self.old:
+        if self.old and self._rolled:
             self.site.stack.retire(self.old.colour)
+        elif self.old:
+            for name, service in self.site.config.runbook.services.items():
+                if service.kind == "app":
+                    self.site.stack.stop(name)
 
     def launch(self) -> None:
         """The new release runs beside the old one, and gets no requests."""
@@ -218,23 +231,26 @@ class Rollout:
                 time.sleep(_POLL_S)
 
     def retire(self) -> None:
-        """The old release is stopped, its log kept. From here on there is no way back but a rollback."""
+        """The old release is stopped, its log collected. From here on there is no way back but a rollback."""
         self._journal("retire")
+        self._take_proxy_over()
         if self.old and self.old.colour != self.colour:
-            keep_logs(self.site, self.operation, self.old.colour)
-            self.site.stack.retire(self.old.colour)
+            self.site.stack.retire(self.old.colour, last=lambda: keep_last_words(self.site))
         if self._rolled and any(one.kind == "app" and not one.rolled for one in self.site.config.runbook.services.values()):
-            self.site.stack.up(self.release, keep_proxy=True)  # apps with one colour follow, with an interruption of their own
+            start_all(self.site, self.release, keep_proxy=True)  # apps with one colour follow, with an interruption of their own
 
     def up(self) -> None:
-        """Of a first release: everything is started on it."""
+        """Of a first release: everything is started on it, the models are fetched, and it is proven. Raises ProofError."""
         self._journal("up")
-        self.site.stack.up(self.release)
-        pull_models(self.site, self.release)
+        start_all(self.site, self.release)
         now = self.site.stack.deployed()
         assert now is not None, "up writes it down"
         self.switched_after_s = time.monotonic() - self._began
         records.change(self.site, self.operation, colour=now.colour, deployed_at=iso(self.site.clock()))
+        self._journal("models")
+        pull_models(self.site, self.release)
+        self._journal("prove")
+        prove(self.site, now.colour)
 
     def finish(self) -> Outcome:
         """It is done; what no rollback may need is removed."""
@@ -243,30 +259,67 @@ class Rollout:
         records.change(self.site, self.operation, outcome="deployed", retired_at=now, revision=self._revision())
         self.site.ledger.end(self.operation, "done")
         self._state = "done"
-        records.prune(self.site)
+        with suppress(OfficeOpsError):  # the release holds all the same; the weekly clean-up does it again
+            records.prune(self.site)
         kind = self.operation.partition("-")[0]
         return Outcome(
             self.old.sha if self.old else None, self.release.sha, self._strategy, self.revisions, self.switched_after_s,
-            self.drained_s, self.downtime_s, time.monotonic() - self._began, "deployed" if kind in ("initial", "deploy") else "rolled_back",
+            self.drained_s, self.downtime_s, time.monotonic() - self._began, "rolled_back" if kind in ("rollback", "emergency") else "deployed",
         )  # fmt: skip
 
     # The way back
 
     def undo(self, why: BaseException | str) -> None:
-        """As it was before: the old release serves, the new one is gone. The schema stays expanded: the old one can use it."""
-        self._journal("undo")
-        self._upgrade_again()
-        if self.old is not None and self.old.colour != self.colour:
-            self._revive(self.old)
-            self._gate.open(self.old.colour)
-            self._gate.shut(self.colour)
+        """As it was before: the old release serves, the new one is gone. The schema stays expanded: the old one can use it. Of a first
+        release there is nothing to go back to: what was started runs on."""
+        operation = self.site.ledger.operation(self.operation)
+        downgraded_from = operation.facts.get("downgraded_from") if operation else None
+        if downgraded_from is None:
+            self._give_back_at_once()
+        self._journal("undo", **({} if self._state == "undo" else {"undone_from": self._state}))
+        if downgraded_from is not None:
+            from officeops.releases.schema import Schema
+
+            Schema(self.site).upgrade_again(downgraded_from)
+        if self.old is not None and self.old.colour == self.colour:  # it was stopped for the new one
             self.site.stack.record(self.old)
+            start_all(self.site, Release(self.old.sha, self.old.at, self.old.settings))
+        elif self.old is not None:
+            self._revive(self.old)
+            self._give_back(self.old)
             self._see_off_requests()
-            keep_logs(self.site, f"{self.operation}-undone", self.colour)
-            self.site.stack.retire(self.colour)
-        records.change(self.site, self.operation, outcome="undone", error=str(why))
+            self.site.stack.retire(self.colour, last=lambda: keep_last_words(self.site))
+        records.change(self.site, self.operation, outcome="undone", error=str(why), revision=self._revision())
         self.site.ledger.end(self.operation, "undone", str(why))
         self._state = "done"
+
+    def _give_back_at_once(self) -> None:
+        """Requests go to the old release again, if it runs, before anything else is done or even written: no full disk, slow database or
+        engine that is down may hold this up."""
+        if self.old is None or self.old.colour == self.colour or self._strategy == "recreate":
+            return
+        try:
+            runs = all(one.state == "running" for one in self.site.stack.instances(self.old.colour))
+        except OfficeOpsError:
+            runs = True  # nobody knows; it did, and nobody stopped it
+        if runs and self._rolled:
+            with suppress(OSError):
+                self._give_back(self.old)
+
+    def _give_back(self, old: Deployed) -> None:
+        self._gate.open(old.colour)
+        self._gate.shut(self.colour)
+        self.site.stack.record(old)
+
+    def _take_proxy_over(self) -> None:
+        """Asked for in the journal, so that whoever ends what a killed process began does it too. Refused by Caddy, which has seen it before
+        and found it good, it is no reason to go back: the release holds with the configuration that there was."""
+        operation = self.site.ledger.operation(self.operation)
+        if operation and operation.facts.get("reload_proxy"):
+            try:
+                self.site.stack.reload_proxy(self.release)
+            except OfficeOpsError as error:
+                records.change(self.site, self.operation, error=f"The front door kept its configuration: {error}")
 
     def _revive(self, old: Deployed) -> None:
         """The old release runs, if it was stopped or has ended meanwhile."""
@@ -279,19 +332,16 @@ class Rollout:
         if self._rolled:
             self.site.stack.launch(release, colour)
         else:
-            self.site.stack.up(release)
+            start_all(self.site, release, keep_proxy=True)
+
+    @property
+    def _back(self) -> bool:
+        """Whether it is an older release that takes over."""
+        return self.operation.startswith(("rollback", "emergency"))
 
     @property
     def _rolled(self) -> bool:
         return bool(self.site.config.runbook.rolled())
-
-    def _upgrade_again(self) -> None:
-        """The schema that the old release needs, when it was taken from under it."""
-        operation = self.site.ledger.operation(self.operation)
-        revision = operation.facts.get("downgraded_from") if operation else None
-        if self.old is not None and revision is not None:
-            release = Release(self.old.sha, self.old.at, self.old.settings)
-            run(self.site.stack.migration(release, ["upgrade", str(revision)]), timeout=_MIGRATE_S)
 
     def _see_off_requests(self) -> None:
         deadline = time.monotonic() + _UNDO_DRAIN_S
@@ -332,7 +382,7 @@ class Rollout:
                 self._watch.check()
             if time.monotonic() > deadline:
                 raise OfficeOpsError(
-                    f"The front door answers with {found or 'nothing'} at {path} after the switch to {self.release.sha[:10]}."
+                    f"The front door answers with {found or 'nothing'} at {path} after the switch to {short(self.release.sha)}."
                 )
             time.sleep(0.02)
 
@@ -344,8 +394,8 @@ class Rollout:
         except OfficeOpsError:
             return None  # it is only noted
 
-    def _journal(self, state: str) -> None:
-        self.site.ledger.advance(self.operation, state)
+    def _journal(self, state: str, **facts: Any) -> None:
+        self.site.ledger.advance(self.operation, state, **facts)
         self._state = state
 
 
@@ -353,15 +403,19 @@ def reconcile(site: Site) -> list[str]:
     """Ends every taking over that a killed process left: forward when the new release had held, back otherwise. Returns what was done, for
     people. The caller holds the stack's lock."""
     done = []
+    begun = {operation.id for operation in site.ledger.operations(KIND)}
+    for record in site.ledger.releases():
+        if record.outcome is None and record.id not in begun:  # killed between the two lines of its begin
+            records.change(site, record.id, outcome="undone", error="The process that did it ended before it began.")
     for operation in site.ledger.operations(KIND):
         rollout = Rollout.resume(site, operation)
         if operation.state in _FORWARD:
             rollout.retire()
             rollout.finish()
-            done.append(f"{operation.id} was finished: {rollout.release.sha[:10]} serves")
+            done.append(f"{operation.id} was finished: {short(rollout.release.sha)} serves")
         else:
             rollout.undo(f"The process that did it ended while it was at: {operation.state}")
-            done.append(f"{operation.id} was undone: {rollout.old.sha[:10] if rollout.old else 'nothing'} serves")
+            done.append(f"{operation.id} was undone: {short(rollout.old.sha) if rollout.old else 'nothing'} serves")
     return done
 
 
@@ -372,15 +426,23 @@ def bring_up(site: Site, release: Release) -> list[str]:
     release does, with an interruption."""
     from officeops.order import put_in_order as put_everything_in_order
 
-    old = site.stack.deployed()
-    if old is not None and (old.sha == release.sha or site.ledger.operations(KIND)):
-        site.stack.up(Release(old.sha, old.at, old.settings))
+    old, first = site.stack.deployed(), records.is_first(site)
+    if old is not None and not first and (old.sha == release.sha or site.ledger.operations(KIND)):
+        start_all(site, Release(old.sha, old.at, old.settings))
     troubles = put_everything_in_order(site) if old else []
-    if old is None or old.sha != release.sha:
+    if first or old is None or old.sha != release.sha:
         with Rollout.begin(site, release, kind="initial", strategy="recreate", why="officeops up") as rollout:
             rollout.up()
             rollout.finish()
     return troubles
+
+
+def start_all(site: Site, release: Release, *, keep_proxy: bool = False) -> None:
+    """Everything runs on `release`. The schema is only ever brought forward, to what older releases can live with, too."""
+    from officeops.releases.schema import Schema
+
+    planned = site.config.runbook.application.migrations is not None
+    site.stack.up(release, migrate=(lambda: Schema(site).bring_forward(release)) if planned else None, keep_proxy=keep_proxy)
 
 
 def _record_of(site: Site, deployed: Deployed) -> str:

@@ -18,12 +18,16 @@ from officeops.releases.revisions import BASE, Chain, Revision, read_chain
 from officeops.releases.running import Limits, alone, migrate
 from officeops.releases.scripts import pending, printed
 from officeops.releases.sql import dropped
-from officeops.stack.port import Release
+from officeops.stack.port import Release, short
 
 if TYPE_CHECKING:
     from officeops.site import Site
 
 __all__ = ["DowngradePlan", "Known", "Migrated", "MigrationPlan", "Pending", "Schema", "Standing"]
+
+
+class UnknownRevisionError(OfficeOpsError):
+    """The database is at a revision that no release on this host brought."""
 
 
 class Schema:
@@ -48,13 +52,16 @@ class Schema:
     def plan(self, release: Release) -> MigrationPlan:
         """What `release` needs. Nothing is changed.
 
-        Raises OfficeOpsError when it has something to add that comes after a contract revision which still waits.
+        Raises OfficeOpsError when it has something to add that comes after a contract revision which still waits, or when the database has
+        been through revisions that are not the release's own.
         """
         current = self.current()
         if self._site.config.runbook.application.migrations is None:
             return MigrationPlan(current, current, planned=False)
         chain = self.chain(release)
         if current is not None and current not in chain:
+            with suppress(UnknownRevisionError):  # then nobody can say how it came to be
+                self._require_one_line(release, self._knowing(current)[1], current)
             return MigrationPlan(current, current, ahead=True)
         expand, contract = chain.pending(current)
         late = [one for one in contract if not one.contract]
@@ -76,6 +83,18 @@ class Schema:
         if not plan.expand:
             return Migrated(plan.current, plan.current)
         return self._upgrade(release, plan.expand[-1].revision.id)
+
+    def bring_forward(self, release: Release) -> Migrated:
+        """What starting `release` takes: a database that has nothing gets everything; any other one what older releases can live with, too.
+        One that a newer release has brought further stays as it is."""
+        current = self.current()
+        if current is None:
+            with alone(self._site, self._limits):
+                self._site.stack.migrate(release)
+            return Migrated(None, self.current())
+        chain = self.chain(release)
+        expand = chain.pending(current)[0] if current in chain else ()
+        return self._upgrade(release, expand[-1].id) if expand else Migrated(current, current)
 
     def standing(self) -> Standing:
         """How the database and the release that runs stand to each other, read in a moment: no program of the release is asked."""
@@ -114,12 +133,7 @@ class Schema:
         if current is None or current in old or self._site.config.runbook.application.migrations is None:
             return DowngradePlan(current, current, needed=False)
         newer, chain = self._knowing(current)
-        if old.head is not None and old.head not in chain:
-            raise OfficeOpsError(
-                f"The migrations of {release.sha[:10]} (up to {old.head}) are not those that the database has (up to {current}).",
-                state="Nothing was changed.",
-                todo="Restore a backup of that release's time.",
-            )
+        self._require_one_line(release, chain, current)
         between = chain.up_to(current)[len(chain.up_to(old.head)) :]
         first = next((one for one in between if one.contract), None)
         if first is None:
@@ -142,6 +156,10 @@ class Schema:
             if undone:
                 migrate(self._site, connection, release, ["downgrade", wanted or BASE], [one.down for one in undone], self._limits)
             return Migrated(current, recorded_revision(connection, self._table), undone)
+
+    def upgrade_again(self, revision: str) -> Migrated:
+        """After a downgrade that is taken back: forward to `revision`, by the program of the release that knows it."""
+        return self._upgrade(self._knowing(revision)[0], revision)
 
     def stamp(self, revision: str) -> Migrated:
         """Writes down that the database is at a revision of the release that runs (or `base`), and changes nothing else. For repairs."""
@@ -182,7 +200,7 @@ class Schema:
             needed = next((one for one in waiting if one.contract and one.id not in chain), None)
             if needed is not None:
                 raise RefusedError(
-                    f"The release {release.sha[:10]} was made before the contract revision {needed.id} and needs what it removes"
+                    f"The release {short(release.sha)} was made before the contract revision {needed.id} and needs what it removes"
                     f"{f' ({needed.doc})' if needed.doc else ''}.",
                     state="Nothing was changed.",
                     todo="Try again when newer releases have taken its place among those that are kept (`releases.keep`).",
@@ -215,15 +233,32 @@ class Schema:
             raise UsageError("No release was ever deployed here.", state="Nothing was changed.", todo="Deploy one: `officeops up`.")
         return Release(deployed.sha, deployed.at, deployed.settings)
 
+    def keeper(self, revision: str | None) -> str | None:
+        """The release without which nobody could take the schema back from there; None when nobody can anyway."""
+        with suppress(UnknownRevisionError):
+            return self._knowing(revision)[0].sha
+        return None
+
+    def _require_one_line(self, release: Release, known: Chain, current: str | None) -> None:
+        """Raises OfficeOpsError when the database came to `current`, by revisions that are known, on another line than the release's."""
+        head = self.chain(release).head
+        if head is not None and head not in known:
+            raise OfficeOpsError(
+                f"The migrations of {short(release.sha)} (up to {head}) are not those that the database has (up to {current}).",
+                state="Nothing was changed.",
+                todo="Have its migrations follow those that were applied, or take these back (`officeops migrate downgrade`); for an old release, "
+                "restore a backup of its time.",
+            )
+
     def _knowing(self, current: str | None) -> tuple[Release, Chain]:
-        """A release that has the revision, and its chain: the one that runs, else the newest on this host."""
-        deployed = self._deployed()
-        for release in (deployed, *(one for one in self._site.stack.built() if one.sha != deployed.sha)):
+        """A release that has the revision, and its chain: the one that runs, else the newest on this host. Raises UnknownRevisionError."""
+        runs = [self._deployed()] if self._site.stack.deployed() else []
+        for release in (*runs, *self._site.stack.built()):
             with suppress(UsageError):  # a release whose files make no chain knows no revision
                 chain = self.chain(release)
                 if current is None or current in chain:
                     return release, chain
-        raise OfficeOpsError(
+        raise UnknownRevisionError(
             f"No release on this host knows the revision {current} that the database is at.",
             state="Nothing was changed.",
             todo="Build the release that brought it, or `officeops migrate stamp` the revision that the schema really has.",

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from officeops.errors import OfficeOpsError
 from officeops.postgres.connect import connected
 from officeops.probes.host import disk_readings, file_systems
+from officeops.releases.revisions import BASE
 from officeops.remedies.remedy import Patient, Remedy, Step
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
+    from officeops.releases.plans import DowngradePlan
     from officeops.site import Site
 
 _FULL = 0.98  # of a file system: a restart would only make recovery fail too
@@ -56,13 +58,14 @@ class Database(Remedy):
 
 
 class Migration(Remedy):
-    """The last migration failed. A person approves the way back; `stamp` is for people only (`officeops migrate --help`)."""
+    """A migration failed, and those before it in the same release stayed. A person approves the way back; `stamp` is for people only
+    (`officeops migrate --help`)."""
 
     name = "migration"
     mode = "ask"
 
     def fits(self, patient: Patient) -> bool:
-        """A schema that is not where the release has it."""
+        """A schema that a release which did not take over has changed."""
         return patient.measure == "migration"
 
     def diagnose(self, patient: Patient) -> Mapping[str, str]:
@@ -70,11 +73,21 @@ class Migration(Remedy):
         from officeops.releases.schema import Schema
 
         history = "\n".join(str(one) for one in Schema(patient.site).history())
-        return {"alembic current": str(Schema(patient.site).current()), "history": history, "what failed": patient.detail}
+        plan = left_behind(patient.site)
+        undone = "\n".join(f"{one.id}: {one.doc}" for one in plan.revisions)
+        gone = "; ".join(map(str, plan.drops)) or ("nothing" if plan.sql is not None else "not known")
+        return {
+            "alembic current": str(plan.current),
+            "history": history,
+            "what failed": patient.detail,
+            "what would be undone": f"{undone}\ndropped with it: {gone}",
+        }
 
     def ladder(self, patient: Patient) -> Sequence[Step]:
-        """One revision back; a backup goes before it, as before every downgrade."""
-        return [Step("downgrade one", lambda: downgrade_one(patient.site), asks=True)]
+        """Back to where it was, mostly by one; a backup goes before it, as before every downgrade."""
+        site = patient.site
+        count = len(left_behind(site).revisions)
+        return [Step("downgrade one" if count == 1 else f"downgrade {count}", lambda: downgrade(site), asks=True)]
 
 
 def end_idle_transactions(site: Site) -> str:
@@ -86,15 +99,29 @@ def end_idle_transactions(site: Site) -> str:
     return f"{count} sessions that were idle in a transaction for over {limit:g} s were ended"
 
 
-def downgrade_one(site: Site) -> str:
-    """Back by one revision. Raises OfficeOpsError when there is no verified backup to go back to."""
-    from officeops.backups.catalogue import entries, of_the_database
+def left_behind(site: Site) -> DowngradePlan:
+    """The way back to the revision at which the release that failed had found the schema."""
     from officeops.releases.schema import Schema
 
-    if not any(one.verified for one in of_the_database(entries(site))):
-        raise OfficeOpsError("There is no verified backup, so the schema is not taken back.", todo="`officeops backup` first.")
-    done = Schema(site).downgrade("-1")
-    return str(done)
+    (last,) = site.ledger.operations("rollout", outcome="undone", limit=1)
+    if "expanded_from" not in last.facts:
+        raise OfficeOpsError(f"The journal of {last.id} does not say where the schema was before it.")
+    return Schema(site).plan_downgrade(last.facts["expanded_from"] or BASE)
+
+
+def downgrade(site: Site) -> str:
+    """Undoes what was left behind, after a backup. Raises OfficeOpsError when that could not be made and read back: then nothing is undone."""
+    from officeops.backups.alone import back_up
+    from officeops.releases.schema import Schema
+
+    plan = left_behind(site)
+    if plan.target is None:
+        raise OfficeOpsError(
+            "The schema is not taken back to its base by itself: that drops everything.", todo="`officeops migrate downgrade`."
+        )
+    backup = back_up(site).manifest.id
+    done = Schema(site).downgrade(plan.target)
+    return f"from {done.before} to {done.after}; the database before it: `officeops restore {backup}`"
 
 
 def full_disk(site: Site) -> str:

@@ -11,13 +11,14 @@ from uuid import uuid4
 
 from officeops.alerts.causes import beneath_of
 from officeops.clock import iso
-from officeops.errors import OfficeOpsError, UsageError
-from officeops.ledger.watching import Incident, Taken
+from officeops.errors import OfficeOpsError, RefusedError, UsageError
+from officeops.ledger.watching import ASKED, Incident, Taken
 from officeops.lock import LockedError
-from officeops.notify import Message, send
+from officeops.notify import Message, redacted, send
 from officeops.probes.rounds import ask_about
 from officeops.probes.rules import RULES, Judged
 from officeops.probes.words import sentence
+from officeops.remedies.asking import asked_about, is_expired, is_over, must_ask, waiting
 from officeops.remedies.budget import Standing, standing
 from officeops.remedies.known import remedies
 from officeops.remedies.remedy import Patient, Remedy, Step
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
     from officeops.site import Site
 
 _FIRST_LOOK_S = 0.5
-Approve = Callable[[Patient, Step], bool]
+Approve = Callable[[Incident, Step], bool]
+
+
+def _nobody(_incident: Incident, _step: Step) -> bool:
+    raise RefusedError("Nobody is here to approve it.")
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,15 @@ class Treatment:
 
 @dataclass
 class Healing:
-    """Treats one target. approve: asks a person about a step, where that is needed. by_hand: a person asked for it, so that neither budget
-    nor backoff hold it up."""
+    """Treats one target. approve: asks a person about a step, where that is needed: True when it was approved, False when there is no answer
+    yet (the incident waits, and the next `heal` goes on with it); raises RefusedError when it was not. by_hand: a person asked for it, so
+    that neither budget nor backoff hold it up, and nobody is called when that person says no. wait_s: for whoever holds the stack's lock."""
 
     site: Site
     who: str
-    approve: Approve = lambda _patient, _step: False
+    approve: Approve = _nobody
     by_hand: bool = False
+    wait_s: float = 0.0
     sleep: Callable[[float], None] = time.sleep
     _incident: Incident | None = field(default=None, init=False)
 
@@ -57,16 +64,19 @@ class Healing:
         Raises UsageError when nothing of that name is asked or no remedy fits."""
         wrong = self._diagnosed(name)
         if wrong is None:
-            return self._close(self._begin(name, "none"), "well", "It is well.")
+            return self._close(asked_about(self.site, name) or self._begin(name, "none"), "well", "It is well.")
         patient, remedy = self._patient(wrong)
         stand = self._standing(patient, remedy)
-        self._incident = self._begin(patient.name, remedy.name)
-        if stand.called and not self.by_hand:
-            return self._close(self._incident, "refused", "A person was called already.")
-        if stand.open and not self.by_hand:
+        self._incident = incident = self._begin(patient.name, remedy.name)
+        if not self.by_hand and incident.asks:
+            if is_expired(self.site, incident):
+                return self._page(patient, f"Nobody approved in time: {incident.asks}")
+        elif not self.by_hand and stand.called:
+            return self._close(incident, "refused", "A person was called already.")
+        elif not self.by_hand and stand.open:
             return self._page(patient, f"{stand.attempts} attempts did not hold")
         try:
-            with self.site.locked(f"heal {patient.subject}", wait_s=0):
+            with self.site.locked(f"heal {patient.subject}", wait_s=self.wait_s):
                 return self._climb(patient, remedy, stand)
         except LockedError as error:
             return self._close(self._incident, "refused", str(error))
@@ -122,21 +132,54 @@ class Healing:
                 skipped.append((step.name, why))
             else:
                 possible.append(step)
-        fresh = [step for step in possible if step.name not in stand.skip]
+        tried = {*stand.skip, *(self._incident.actions if self._incident else ())}
+        fresh = [step for step in possible if step.name not in tried]
         return Treatment(patient, remedy, tuple(fresh or possible), tuple(skipped))
 
     def _climb(self, patient: Patient, remedy: Remedy, stand: Standing) -> Incident:
-        self._note("diagnosis", "done", patient.detail, diagnosis=diagnosis(patient, remedy))
-        treatment = self._treatment(patient, remedy, stand)
+        self._incident = replace(self._require(), outcome=None, ended_at=None)  # one that waited goes on
+        if not self._incident.steps:
+            self._note("diagnosis", "done", patient.detail, diagnosis=diagnosis(patient, remedy))
+        try:
+            treatment = self._treatment(patient, remedy, stand)
+        except OfficeOpsError as error:
+            return self._page(patient, f"What could be done cannot be told: {error}")
         for name, why in treatment.skipped:
             self._note(name, "skipped", why)
         for step in treatment.steps:
-            if (step.asks or mode_of(self.site, remedy) == "ask") and not self.approve(patient, step):
-                self._note(step.name, "skipped", "nobody approved it")
-                continue
+            if must_ask(self.site, remedy, step):
+                try:
+                    if not self._approved(step):
+                        return self._wait(step)
+                except RefusedError as error:
+                    self._note(step.name, "skipped", str(error))
+                    return self._refused(patient, step)
             if self._take(patient, step):
                 return self._close(self._require(), "healed", "")
         return self._page(patient, "nothing that the runbook knows helped")
+
+    def _approved(self, step: Step) -> bool:
+        approved = self.approve(self._require(), step)
+        if approved:
+            self._note(step.name, "approved", "")
+        return approved
+
+    def _wait(self, step: Step) -> Incident:
+        """Until somebody has answered; whoever asks again meanwhile waits on."""
+        before, now = self._require(), iso(self.site.clock())
+        last = before.steps[-1]
+        if (last.what, last.outcome) != (step.name, ASKED):
+            before = replace(before, steps=(*before.steps, Taken(now, step.name, ASKED)))
+        waits = replace(before, ended_at=before.steps[-1].at, outcome=ASKED)
+        self.site.ledger.record_incident(waits)
+        self._incident = None
+        return waits
+
+    def _refused(self, patient: Patient, step: Step) -> Incident:
+        """By the person who asked for it: then that is known. By anybody else, or because nobody answers: a person is called."""
+        if self.by_hand:
+            return self._close(self._require(), "refused", f"{step.name} was not approved")
+        return self._page(patient, f"{step.name} was not approved")
 
     def _take(self, patient: Patient, step: Step) -> bool:
         """Whether the probe was well afterwards. After a step that failed one look is enough."""
@@ -171,7 +214,7 @@ class Healing:
             severity="critical",
             role=RULES[patient.measure].role if patient.measure in RULES else "system_administrator",
             since=incident.started_at,
-            error=f"{patient.detail}\n\n{why}. What was done:\n{steps}\n\n{incident.diagnosis}",
+            error=f"{patient.detail}\n\n{why.rstrip('.')}. What was done:\n{steps}\n\n{incident.diagnosis}",
             todo=f"`officeops heal {patient.name} --dry-run` shows what could be tried; `officeops incidents {incident.id}` has all of it.",
         )
         send(self.site.config.settings, self.site.config.runbook, message)
@@ -180,7 +223,11 @@ class Healing:
     # The journal
 
     def _begin(self, probe: str, remedy: str) -> Incident:
-        now = iso(self.site.clock())
+        now, waits = iso(self.site.clock()), waiting(self.site, probe.partition(".")[0], remedy)
+        if waits is not None:
+            if not is_over(self.site, waits):
+                return waits
+            self._close(waits, "well", "It was over before anybody had answered.")
         incident = Incident(
             f"{now[:19].replace(':', '').replace('-', '')}-{uuid4().hex[:6]}", probe.partition(".")[0], probe, remedy, now, self.who
         )
@@ -194,9 +241,8 @@ class Healing:
         self.site.ledger.record_incident(self._incident)
 
     def _close(self, incident: Incident, outcome: str, detail: str) -> Incident:
-        current = self._incident or incident
         now = iso(self.site.clock())
-        ended = replace(current, ended_at=now, outcome=outcome, steps=(*current.steps, Taken(now, "end", outcome, detail)))
+        ended = replace(incident, ended_at=now, outcome=outcome, steps=(*incident.steps, Taken(now, "end", outcome, detail)))
         self.site.ledger.record_incident(ended)
         self._incident = None
         return ended
@@ -207,19 +253,19 @@ class Healing:
 
 
 def diagnosis(patient: Patient, remedy: Remedy) -> str:
-    """What the remedy keeps, as text. What cannot be found out is said in its place."""
+    """What the remedy keeps, as text, without secrets: it has lines of logs. What cannot be found out is said in its place."""
     try:
         parts = remedy.diagnose(patient)
     except Exception as error:  # noqa: BLE001 - a diagnosis that fails must not keep anybody from the cure
         parts = {"diagnosis": f"could not be made: {type(error).__name__}: {error}"}
-    return "\n\n".join(f"## {title}\n{text}" for title, text in parts.items())
+    return redacted("\n\n".join(f"## {title}\n{text}" for title, text in parts.items()), patient.site.config.settings)
 
 
 def mode_of(site: Site, remedy: Remedy) -> str:
-    """auto, ask, off: the runbook's for this remedy, else the remedy's own where that is stricter, else the runbook's for all."""
+    """auto, ask, never: the runbook's for this remedy, else the remedy's own where that is stricter, else the runbook's for all."""
     asked = site.config.runbook.remedies
     change = asked.changes.get(remedy.name)
-    if change is not None:
+    if change is not None and change.mode is not None:
         return change.mode
     return remedy.mode if remedy.mode == "ask" and asked.mode == "auto" else asked.mode
 

@@ -8,13 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from officeops.errors import OfficeOpsError
 from officeops.postgres.connect import connected
-from officeops.releases import records
+from officeops.releases.renewal import renew
 from officeops.remedies.remedy import Patient, Remedy, Step
-from officeops.remedies.services import deployed, memory_by_service
-from officeops.stack.port import Release
+from officeops.remedies.services import memory_by_service
 
 if TYPE_CHECKING:
+    from officeops.archive.batch import Batch
     from officeops.site import Site
 
 _LARGEST = 10
@@ -36,10 +37,13 @@ class Disk(Remedy):
         return {"largest directories": _largest(site.home), "releases": _built(site), "logs": _logs(site), "tables": _tables(site)}
 
     def ladder(self, patient: Patient) -> Sequence[Step]:
-        """Old logs, then releases that nothing needs. Archiving rows is for a person to begin: it needs room itself."""
+        """Old logs, releases that nothing needs, rows that are archived already. To archive more is for a person to begin: files need room
+        first, and their rows may only leave after a grace and a drilled backup."""
+        site = patient.site
         return [
-            Step("rotate logs", lambda: drop_old_logs(patient.site), seconds=5),
-            Step("prune releases", lambda: prune(patient.site), seconds=5),
+            Step("rotate logs", lambda: rotate_logs(site), seconds=5),
+            Step("prune releases", lambda: prune(site), seconds=5),
+            Step("archive", lambda: remove_archived(site), lambda: nothing_archived(site), seconds=5),
         ]
 
 
@@ -82,27 +86,24 @@ def grown(patient: Patient) -> str | None:
 
 def restart_gently(site: Site, service: str | None) -> str:
     """A rolled service by its other colour, so that nobody notices; another by a restart."""
-    from officeops.releases.rollout import Rollout
-
     if service is None:
         return "nothing grew"
     if not site.config.runbook.services[service].rolled:
         site.stack.restart(service)
         return f"{service} was restarted"
-    now = deployed(site)
-    with Rollout.begin(site, Release(now.sha, now.at, now.settings), kind="deploy", why=f"{service} took too much memory") as rollout:
-        rollout.launch()
-        rollout.prove()
-        rollout.switch()
-        rollout.wait_for_requests()
-        rollout.retire()
-    rollout.finish()
-    return f"{service} runs anew in {rollout.colour}, without an interruption"
+    return f"{service} runs anew in {renew(site, why=f'{service} took too much memory')}, without an interruption"
 
 
-def drop_old_logs(site: Site) -> str:
-    """Rotated logs of the embedded stack, which supervisor made and nobody reads any more; live ones are its own to rotate."""
+def rotate_logs(site: Site) -> str:
+    """What was printed is exported, as far as it can be; then exported logs go that are kept no longer, and the embedded stack's rotated
+    ones. Live ones are supervisor's own to rotate."""
+    from officeops.logs import retention, storing
+
     freed = 0
+    exported = storing.export(site)
+    retention.apply(site)
+    if exported.troubles:
+        return f"nothing is gone: {'; '.join(exported.troubles.values())}"
     for folder in (site.home / "stack" / "logs", site.home / "prefect" / "logs"):
         for file in folder.glob("*.log.*"):
             freed += file.stat().st_size
@@ -111,8 +112,50 @@ def drop_old_logs(site: Site) -> str:
 
 
 def prune(site: Site) -> str:
-    """Releases that the runbook does not keep."""
-    return f"gone: {', '.join(one[:10] for one in records.prune(site)) or 'nothing'}"
+    """What no release that is kept, stack or service needs."""
+    from officeops.upkeep.clean_up import clean_up
+
+    done = clean_up(site)
+    return f"{len(done.gone)} things are gone, {done.bytes / 1e6:.0f} MB{'; '.join(('', *done.troubles))}"
+
+
+def remove_archived(site: Site) -> str:
+    """Rows whose time has come leave the database, and the space is given back: they are in files that were read back, their grace is over,
+    and a backup that is newer was restored in a drill."""
+    from officeops.archive.batch import Batch
+
+    gone = []
+    for batch in Batch.pending(site):
+        if not _waits_for(batch):
+            batch.delete()
+            batch.give_back()
+            gone.append(f"{batch.id} ({batch.record.contents.rows:,} rows)")
+    return f"left the database: {', '.join(gone) or 'nothing'}"
+
+
+def nothing_archived(site: Site) -> str:
+    """Why no row may leave now. Nothing is changed."""
+    from officeops.archive import states
+    from officeops.archive.batch import Batch
+
+    policies = {one.name: one for one in site.config.runbook.archives}
+    try:
+        with states.session(site, "heal") as connection:
+            known = states.batches(connection)
+        waits = [_waits_for(Batch(site, policies[one.policy], one.id)) for one in known if one.state != "done" and one.policy in policies]
+    except OfficeOpsError as error:
+        return str(error)
+    return "" if "" in waits else "; ".join(waits) or "nothing was archived that is still in the database"
+
+
+def _waits_for(batch: Batch) -> str:
+    from officeops.archive.batch import WaitingError
+
+    try:
+        batch.require_due()
+    except WaitingError as error:
+        return error.what
+    return ""
 
 
 def _largest(home: Path) -> str:

@@ -89,6 +89,11 @@ class Application(Part):
     """The application's releases. What is at the top is for the embedded stack."""
 
     lock: Inside = Field("requirements.lock", description="Pinned Python packages, inside the release; its hash names the virtualenv")
+    requirements: Inside | None = Field(
+        None,
+        description="What the lock file is compiled from (`uv pip compile`), inside the release; a rebuild on the embedded stack renews the lock "
+        "file within its ranges",
+    )
     migrate: LocalProgram | None = Field(None, description="Brings the database's schema to the release's revision")
     seed: LocalProgram | None = Field(None, description="Fills an empty database with a demonstration's data; may be run again")
     compose: ComposeApplication | None = Field(None, description="How a release runs on the Compose stack")
@@ -97,6 +102,14 @@ class Application(Part):
     )
     env_example: Inside | None = Field(None, description="File that names the keys of .env which a release needs, inside the release")
     caddyfile: Inside = Field("caddy/Caddyfile", description="The front door's configuration, inside the release")
+
+
+class Rebuild(Part):
+    """The monthly rebuild of the release that runs, for security updates."""
+
+    models: Switch = Field(
+        False, description="Ollama's model is fetched anew, too; one that does not answer afterwards gives way to what was there before"
+    )
 
 
 class Smoke(Part):
@@ -213,6 +226,22 @@ class Archive(Part):
     )
 
 
+class Logs(Part):
+    """The chapter on logs: how the services' are kept, and for how long what they printed is kept elsewhere."""
+
+    driver: Text = Field("json-file", description="The engine's log driver that every container should have")
+    max_megabytes: Count = Field(10, ge=1, description="Largest file of a log, in MiB, as the engine and supervisor reckon")
+    max_files: Count = Field(3, ge=1, description="Files of a log, the one that is written among them")
+    keep_days: Count = Field(90, ge=1, description="Exported lines that are older than this many days are removed")
+    target: str | None = Field(
+        None, pattern=r"^(file:|s3://).+$", description="Where logs are exported to; default: every target of BACKUP_TARGETS"
+    )
+    unencrypted: Switch = Field(
+        False,
+        description="Exported logs are plain JSON Lines; where backups are encrypted (BACKUP_AGE_RECIPIENTS) this must be said to be meant",
+    )
+
+
 class Contact(Part):
     """Who is told what."""
 
@@ -233,6 +262,7 @@ class Runbook(Part):
     )
     volumes: dict[Name, Volume] = Field({}, description="What is kept outside the database's rows, by name")
     releases: Releases = Field(Releases(), description="How one release takes over from another")
+    rebuild: Rebuild = Field(Rebuild(), description="What the monthly rebuild renews beside the release")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
     runs: Runs = Field(Runs(), description="How long a run may take")
@@ -241,6 +271,7 @@ class Runbook(Part):
     alerts: Alerts = Field(Alerts(), description="What people are told of it")
     remedies: Remedies = Field(Remedies(), description="What is done about it")
     archives: tuple[Archive, ...] = Field((), description="Which rows leave the database, when, and where to")
+    logs: Logs = Field(Logs(), description="How logs are kept")
     contacts: tuple[Contact, ...] = Field((), description="Who is told, and who may say that something is approved")
     advice: dict[Name, Text] = Field({}, description="What to do when a run of a flow fails, by the flow's name; stands in the message")
 

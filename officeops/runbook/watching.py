@@ -101,8 +101,8 @@ class Alerts(Part):
 class RemedyChange(Part):
     """What differs from a remedy's defaults."""
 
-    mode: Literal["auto", "ask", "never"] = Field(
-        "auto", description="auto: by itself; ask: after a person has approved; never: people only"
+    mode: Literal["auto", "ask", "never"] | None = Field(
+        None, description="auto: by itself; ask: a person approves each step; never: people only; default: that of all, or the remedy's own"
     )
     attempts: Count | None = Field(
         None, ge=1, description="Tries for one target in the window before a person is called; default: that of all"

@@ -5,7 +5,7 @@ These comments are the specification; `tests/stack/test_conformance.py` holds th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,17 @@ def other(colour: Colour) -> Colour:
     return "green" if colour == "blue" else "blue"
 
 
+def commit_of(release: str) -> str:
+    """The commit that a release was made of: its name without which rebuild it is (`SHA-r2`)."""
+    return release.partition("-")[0]
+
+
+def short(release: str, length: int = 10) -> str:
+    """A release's name for people: 1a2b3c4d5e, and 1a2b3c4d5e-r2 for its second rebuild."""
+    commit, dash, rebuild = release.partition("-")
+    return commit[:length] + dash + rebuild
+
+
 @dataclass(frozen=True)
 class ServiceStatus:
     """One service now. `restarts`: times it came back by itself since it was last started on purpose.
@@ -44,7 +55,8 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class Release:
-    """A built release. `sha`: full git commit. `settings`: values of the keys of .env that belong to the release, by the names of their
+    """A built release. `sha`: full git commit; `SHA-r1`, `SHA-r2` ... for what was built of it again (`build_again`). `settings`:
+    values of the keys of .env that belong to the release, by the names of their
     fields, where it runs with others than today's."""
 
     sha: str
@@ -84,6 +96,48 @@ class LogLine:
 
 
 @dataclass(frozen=True)
+class LogSource:
+    """A log that only grows at its end: of one container, or of one program of the embedded stack. id: no other log's, ever. running: more
+    may come."""
+
+    id: str
+    service: str
+    running: bool
+    colour: Colour | None = None
+
+
+@dataclass(frozen=True)
+class LogBlock:
+    """Lines in a row of one log, at least one. times: of each, ISO 8601 in UTC with a Z. text: all of them, joined by a line feed, in UTF-8 as far
+    as the service wrote that. cursor: tells `read_log` to go on behind them. gap: what the cursor before pointed at is gone, and lines before
+    these are missing."""
+
+    times: list[bytes]
+    text: bytes
+    cursor: str
+    gap: bool = False
+
+
+@dataclass(frozen=True)
+class LogLimits:
+    """How a log is kept. driver: the engine's, or `supervisor`. max_bytes: of one file. None: without a limit."""
+
+    driver: str
+    max_bytes: int | None
+    files: int | None
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How the log of something that runs is kept. name: of the container or program. anew: how it would be kept if that was made anew."""
+
+    service: str
+    name: str
+    now: LogLimits
+    anew: LogLimits
+
+
+@dataclass(frozen=True)
 class Usage:
     """What a service takes now. cpu: cores (1.0 = one core busy). memory: bytes resident. limit: bytes that it may have, None when nobody
     said how many."""
@@ -105,6 +159,29 @@ class Volume:
     bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one part of a build consists of. system, python: versions by package, None where it has no way to tell. bases: ids of the images
+    that it is built on, by name; an empty one where it is not built on what that name is now. bytes: its size."""
+
+    system: Mapping[str, str] | None
+    python: Mapping[str, str] | None
+    bases: Mapping[str, str] = field(default_factory=dict)
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """Something on this host that takes room. kind: for people (image, container, build cache, release, virtualenv, folder). name: what
+    `remove` finds it by. bytes: that its removal frees by itself. why: it stays or goes."""
+
+    kind: str
+    name: str
+    bytes: int
+    stays: bool
+    why: str
+
+
 class Stack(Protocol):
     """Services are named as in runbook.yaml; an unknown name raises UsageError. Control-plane services (Prefect) are never among them.
 
@@ -119,15 +196,16 @@ class Stack(Protocol):
         """Makes a release of git `ref` of the application's repository, or reuses the one that exists. Nothing that runs is touched."""
         ...
 
-    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
+    def up(self, release: Release, *, migrate: Callable[[], object] | None = None, keep_proxy: bool = False) -> None:
         """Everything running and healthy on `release`, in order of dependency, schema migrated; rolled services in the deployed colour,
         whose gate is open, the other colour gone. Waits; reports progress; raises OfficeOpsError naming the service, its last log lines
         and the remedy (a port taken: the port and who holds it). Another release than the one that runs takes its place with an
-        interruption: `deploy` does it without. keep_proxy: the front door keeps the configuration that it has."""
+        interruption: `deploy` does it without. migrate: what is done about the schema once the database answers, instead
+        of `migrate`. keep_proxy: the front door keeps the configuration that it has."""
         ...
 
-    def down(self) -> None:
-        """Every service stopped, data kept. Returns when no process is left."""
+    def down(self, *, last: Callable[[], object] | None = None) -> None:
+        """Every service stopped, data kept. Returns when no process is left. last: as for `retire`."""
         ...
 
     def migrate(self, release: Release) -> None:
@@ -141,6 +219,33 @@ class Stack(Protocol):
     def rebuild(self, release: Release) -> None:
         """What was built for the release is made anew from its commit, whatever is there. What runs on it goes on with what it has until it
         is launched or started again. Raises what `build` does, with everything as it was."""
+        ...
+
+    def bases(self, release: Release) -> dict[str, str]:
+        """The images that the release is built on, by name, with their ids as far as they are on this host; none on the embedded stack."""
+        ...
+
+    def restore_bases(self, ids: Mapping[str, str]) -> None:
+        """These names are those images again, as far as they are on this host."""
+        ...
+
+    def build_again(self, sha: str, number: int) -> tuple[Release, list[str]]:
+        """A further build of a release's commit beside those that there are, `SHA-rNUMBER`: with the newest bases and packages within the
+        ranges that the application allows, and nothing of earlier builds. Nothing that runs is touched. A base that cannot be fetched and
+        is on this host is used, and said. Returns what is to be said, for people."""
+        ...
+
+    def contents(self, release: Release) -> dict[str, Part]:
+        """What the release was built to, by part."""
+        ...
+
+    def left_overs(self, needed: Collection[str], now: datetime) -> list[LeftOver]:
+        """All of this stack's on this host that takes room and was built or left here, volumes apart; each stays or goes. needed: the
+        releases that stay. What belongs to others is not among them, but for a line that says how much it is."""
+        ...
+
+    def remove(self, one: LeftOver) -> None:
+        """It is gone; no error when it was. Raises RefusedError when somebody uses it by now."""
         ...
 
     def uncommitted(self) -> int:
@@ -166,8 +271,14 @@ class Stack(Protocol):
         colour is gone first. Nothing else is touched, and nothing is waited for: ask `instances`. The gates stay as they are."""
         ...
 
-    def retire(self, colour: Colour) -> None:
-        """The rolled services of `colour` asked to stop, all at once, given their grace, ended and removed. The gates stay as they are."""
+    def retire(self, colour: Colour, *, last: Callable[[], object] | None = None) -> None:
+        """The rolled services of `colour` asked to stop, all at once, given their grace, ended and removed. The gates stay as they are.
+        last: called when they have ended, while what they printed can still be read."""
+        ...
+
+    def recreate(self, service: str, *, timeout: float = 60) -> None:
+        """One that is not rolled is made anew as today's configuration and the release that runs say, and is healthy when this returns.
+        Nobody answers meanwhile. Raises UsageError for a rolled one: a release takes its place without an interruption."""
         ...
 
     def instances(self, colour: Colour) -> list[ServiceStatus]:
@@ -202,6 +313,10 @@ class Stack(Protocol):
     def note_addresses(self) -> None:
         """Where the rolled services are now is written down for the front door, which needs it when nobody is there to resolve their
         names. Every verb that starts or ends one does it; the watcher too, for what came back by itself."""
+        ...
+
+    def data_folders(self) -> list[Path]:
+        """Folders of this host beside OFFICEOPS_HOME where what is built, and volumes, take up room."""
         ...
 
     def cautions(self) -> list[str]:
@@ -259,6 +374,20 @@ class Stack(Protocol):
         colour: Colour | None = None,
     ) -> Iterator[LogLine]:
         """Oldest first, rotated files included, up to now. Of a rolled service those of the colour that takes requests, or of `colour`."""
+        ...
+
+    def log_sources(self) -> list[LogSource]:
+        """The logs of the runbook's services that are there now, also of what has ended or takes no requests."""
+        ...
+
+    def read_log(self, source: LogSource, cursor: str | None = None) -> Iterator[LogBlock]:
+        """Whole lines in the order in which they were written, rotated files included, from the cursor of a block on (None: from the
+        beginning) up to now, a few MB at a time. Each line comes exactly once, however often the log is rotated or its service restarted.
+        A line without an end is left for later, while there may be a later."""
+        ...
+
+    def log_options(self) -> list[LogOptions]:
+        """Of everything of the runbook's services that runs."""
         ...
 
     def usage(self) -> list[Usage]:

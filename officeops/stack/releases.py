@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from officeops import files
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command, CommandError, run, started
-from officeops.stack.port import Colour, Deployed, Release
+from officeops.stack.port import Colour, Deployed, Release, commit_of
+
+if TYPE_CHECKING:
+    from officeops.runbook.model import Runbook
 
 _UPGRADE = ("upgrade", "head")
+NAME = re.compile(r"[0-9a-f]{40,64}(-r[0-9]+)?")  # of a release: its commit, and which rebuild of it
+_UNFINISHED = (".new", ".fresh", ".gone")
 
 
 class Commits:
@@ -25,11 +32,11 @@ class Commits:
         self._folder, self._repository = home / "releases", repository
 
     def export(self, ref: str) -> Release:
-        """The files of a commit, exported or found as they were. What is not committed is not in it.
+        """The files of a commit, exported or found as they were. What is not committed is not in it. ref: also a release's own name.
 
         Raises UsageError when there is no such commit, OfficeOpsError when it cannot be exported.
         """
-        sha = self._resolve(ref)
+        sha = ref if NAME.fullmatch(ref) and self.path(ref).exists() else self._name(ref)
         folder = self.path(sha)
         if not folder.exists():
             self._export(sha, folder)
@@ -41,7 +48,7 @@ class Commits:
         fresh, gone = folder.with_name(f"{sha}.fresh"), folder.with_name(f"{sha}.gone")
         for left in (fresh, gone):
             shutil.rmtree(left, ignore_errors=True)
-        self._export(self._resolve(sha), fresh)
+        self._export(self._name(sha), fresh)
         if folder.exists():
             folder.rename(gone)
         fresh.rename(folder)
@@ -51,17 +58,46 @@ class Commits:
         """One that was exported."""
         return Release(sha, datetime.fromtimestamp(self.path(sha).stat().st_mtime, UTC))
 
+    def names(self) -> list[str]:
+        """Of all releases whose files are here."""
+        return [path.name for path in self._folder.glob("*") if NAME.fullmatch(path.name)]
+
+    def unfinished(self) -> list[Path]:
+        """What a killed export or removal left."""
+        return [path for path in self._folder.glob("*") if path.name.endswith(_UNFINISHED)]
+
+    def forget(self, sha: str) -> None:
+        """Its files are gone, all at once for who looks for them. No error when they were."""
+        folder = self.path(sha)
+        gone = folder.with_name(f"{sha}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        if folder.exists():
+            folder.rename(gone)  # a folder of that name is a whole one
+            shutil.rmtree(gone)
+        self._time_file(sha).unlink(missing_ok=True)
+
     def uncommitted(self) -> int:
         """How many files of the working tree differ from the last commit."""
         return len(self._git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all").splitlines())
 
     def committed_at(self, sha: str) -> datetime:
-        """When the commit was made."""
-        return datetime.fromisoformat(self._git("show", "--no-patch", "--format=%cI", sha))
+        """When the commit was made; of one that was exported without asking git, which may be gone when one goes back to it."""
+        written = self._time_file(sha)
+        if not written.exists():  # or exported before this was written down
+            return datetime.fromisoformat(self._git("show", "--no-patch", "--format=%cI", commit_of(sha)))
+        return datetime.fromisoformat(written.read_text(encoding="utf-8"))
 
     def path(self, sha: str) -> Path:
         """Where its files stand."""
         return self._folder / sha
+
+    def _time_file(self, sha: str) -> Path:
+        return self._folder / f"{sha}.committed"
+
+    def _name(self, ref: str) -> str:
+        """Of the release that `ref` means: a rebuild keeps its number."""
+        found = NAME.fullmatch(ref)
+        return self._resolve(commit_of(ref)) + (found[1] or "") if found else self._resolve(ref)
 
     def _resolve(self, ref: str) -> str:
         try:
@@ -78,7 +114,7 @@ class Commits:
         unfinished = folder.with_name(f"{folder.name}.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        with started(self._git_command("archive", "--format=tar", sha), timeout=120) as child:
+        with started(self._git_command("archive", "--format=tar", commit_of(sha)), timeout=120) as child:
             try:
                 with tarfile.open(fileobj=child.stdout, mode="r|") as archive:
                     archive.extractall(unfinished, filter="data")
@@ -90,6 +126,8 @@ class Commits:
                 ) from error
             child.wait()
         _flush(unfinished)
+        made = self._git("show", "--no-patch", "--format=%cI", commit_of(sha))
+        files.replace(self._time_file(sha), made.encode())
         unfinished.rename(folder)
 
     def _git(self, *arguments: str) -> str:
@@ -143,3 +181,9 @@ def with_arguments(command: Sequence[str], arguments: Sequence[str]) -> tuple[st
             todo="Have it end so in runbook.yaml; single revisions are asked for by replacing these two words.",
         )
     return (*command[:-2], *arguments)
+
+
+def require_one_colour(runbook: Runbook, service: str) -> None:
+    """Raises UsageError for a rolled service."""
+    if runbook.services[service].rolled:
+        raise UsageError(f"{service} is a rolled service: a release takes its place.", todo="Deploy, or `officeops log-audit --fix`.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from uuid import uuid4
 
 from officeops.clock import iso
 from officeops.probes.http import NoAnswerError
-from officeops.probes.plane import Server
+from officeops.probes.plane import Server, is_here
 
 if TYPE_CHECKING:
     from officeops.alerts.engine import Change
@@ -46,6 +48,12 @@ def unhealthy(site: Site, name: str) -> Event:
     return Event(UNHEALTHY, iso(site.clock()), name, {"probe": name}, {})
 
 
+def publish(site: Site, events: Sequence[Event]) -> None:
+    """Puts events in the queue of the site's watcher, which delivers them. Nothing on a host without a control plane."""
+    if is_here(site):
+        Queue(site.home / "watch").put(site, events)
+
+
 class Queue:
     """Events in the order in which they happened, in a file: nothing is lost by a restart, nothing is sent twice but after a crash."""
 
@@ -56,8 +64,7 @@ class Queue:
         """Durable when it returns."""
         if not events:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a") as out:
+        with self._alone(), self._file.open("a") as out:
             for one in events:
                 out.write(json.dumps(_as_prefect_has_it(site, one), ensure_ascii=False) + "\n")
             out.flush()
@@ -65,16 +72,22 @@ class Queue:
 
     def deliver(self, site: Site) -> int:
         """Sends what waits. Returns how many are left because the server did not take them."""
-        waiting = self._waiting()
         server = Server(site, timeout=_ANSWER_S)
-        while waiting:
+        while batch := self._waiting()[:_BATCH]:
             try:
-                server.post("/events", [json.loads(line) for line in waiting[:_BATCH]])
+                server.post("/events", [json.loads(line) for line in batch])
             except NoAnswerError:
                 break
-            waiting = waiting[_BATCH:]
-            self._keep(waiting)
-        return len(waiting)
+            with self._alone():  # `officeops ack` may have put one meanwhile
+                self._keep([line for line in self._waiting() if line not in batch])
+        return len(self._waiting())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.with_suffix(".lock").open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield
 
     def _waiting(self) -> list[str]:
         try:

@@ -10,7 +10,17 @@ from officeops.watching.watcher import Chore, Watcher
 if TYPE_CHECKING:
     from officeops.site import Site
 
-CHORES = (Chore("addresses", timedelta(0), lambda site: site.stack.note_addresses()),)
+
+def _export(site: Site) -> None:
+    from officeops.logs.storing import export_all
+
+    export_all(site)
+
+
+CHORES = (
+    Chore("addresses", timedelta(0), lambda site: site.stack.note_addresses()),
+    Chore("export of logs", timedelta(minutes=5), _export),
+)
 
 
 def watcher(site: Site) -> Watcher:

@@ -15,6 +15,7 @@ from officeops.errors import UsageError
 from officeops.probes import Reading, judge
 from officeops.site import Site
 from officeops.stack.port import ServiceStatus
+from officeops.watching.events import Queue, changed, publish
 
 BEGIN = datetime(2026, 3, 1, 8, tzinfo=UTC)
 DISK = Reading("host.disk", "disk", 0.9, "of 100 GB at /", facts={"total_bytes": 1e11})
@@ -87,3 +88,16 @@ def test_status_shows_what_it_sees_and_what_the_watcher_knows(site: Site) -> Non
         "backups.verified": ("There is no verified backup.", "seen"),
         "host.disk": ("host.disk is 90 % (at most 80 %): of 100 GB at /", "firing"),
     }
+
+
+def test_who_acknowledges_leaves_an_event_for_the_watcher_to_deliver_where_there_is_a_control_plane(site: Site) -> None:
+    for _ in range(3):
+        work_in(site, judge([DISK], site.config.runbook.alerts.rules), site.clock())
+        site.__dict__["_now"][0] += timedelta(minutes=1)
+    event = changed(site, acknowledge(site, "host.disk", "sato"))
+    publish(site, [event])
+    assert not (site.home / "watch" / "events.jsonl").exists()
+    (site.home / "prefect").mkdir(parents=True)
+    publish(site, [event])
+    assert "officeops.alert.acknowledged" in (site.home / "watch" / "events.jsonl").read_text()
+    assert Queue(site.home / "watch").deliver(site) == 1, "no server answers: it waits"

@@ -159,6 +159,27 @@ def test_a_cause_explains_what_depends_on_it_in_one_message() -> None:
     assert watching.rounds(60, DATABASE, BACKEND, ERRORS) == []
 
 
+def test_causes_of_causes_are_one_message_that_names_all_of_it() -> None:
+    watching = with_causes()
+    stopped, silent, ill = (
+        Reading(name, measure, 0.0)
+        for name, measure in (("redis.healthy", "healthy"), ("redis.answers", "answers"), ("backend.healthy", "healthy"))
+    )
+    watching.round(stopped, silent, ill)
+    (change,) = watching.round(stopped, silent, ill)
+    assert (change.alert.name, set(change.explained)) == ("redis.healthy", {"redis.answers", "backend.healthy"})
+
+
+def test_what_is_asked_through_an_application_that_is_down_is_explained_by_it() -> None:
+    told = with_causes().rounds(5, Reading("backend.healthy", "healthy", 0.0), Reading("ollama.ai_health", "serves", 0.0))
+    assert told == [("firing", "backend.healthy")]
+
+
+def test_a_missing_model_explains_what_is_said_of_it_elsewhere() -> None:
+    told = with_causes().rounds(5, Reading("ollama.ai_models", "serves", 0.0), Reading("ollama.model", "model", 0.0))
+    assert told == [("firing", "ollama.model")]
+
+
 def test_what_outlives_its_cause_is_told_for_itself() -> None:
     watching = with_causes()
     watching.rounds(2, DATABASE, BACKEND)

@@ -54,6 +54,9 @@ def test_a_silence_covers_a_pattern_until_its_end() -> None:
         ("restore drill", "postgres.answers", False),
         ("backup", "backend.health", False),
         ("backup of volumes", "backend.health", True),
+        ("backup of volumes", "ollama.ai_health", True),  # it is asked through the backend, which is stopped
+        ("backup of volumes", "ollama.model", False),
+        ("backup", "ollama.ai_health", False),
         ("backup of basebackup", "backend.health", False),
         ("up", "ollama.model", True),
         ("deploy of v2", "host.disk", False),

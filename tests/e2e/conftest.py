@@ -70,9 +70,9 @@ class Office:
         return next(one.id for one in found if one.key == key)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def office() -> Iterator[Office]:
-    """The office for a module, gone afterwards. Skips, or fails, before anything is started when there is no browser."""
+    """The office for all modules, which leave `second` serving; gone afterwards. Skips, or fails, before anything is started when there is no browser."""
     chromium()
     with open_folder() as folder, listening() as channel:
         site = _site(folder, channel)

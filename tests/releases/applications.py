@@ -151,6 +151,7 @@ VARIANTS: Mapping[str, Patch] = {
     "leaks": _on_each_request(f"{_IN_USE}leaking.set()", before=_LEAK),
     # Does not stop when it is asked to.
     "hangs-on-sigterm": _at_start("    uvicorn.Server.handle_exit = lambda *_: None\n"),
+    "expanding": _migration("expanding", "ALTER TABLE messages ADD COLUMN IF NOT EXISTS more text"),
     "failing-migration": _migration("failing", "ALTER TABLE nowhere ADD COLUMN more text"),
     "hanging-migration": _migration("hanging", "SELECT pg_sleep(3600)"),
     # Takes SLOW_START_S before it listens.

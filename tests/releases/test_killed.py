@@ -9,7 +9,7 @@ import pytest
 
 from officeops.ledger import Ledger
 from officeops.releases.rollout import reconcile
-from tests.releases.conftest import Office
+from tests.releases.conftest import STACKS, Office
 from tests.support.releases import VERBS, Knocking, killer, require_sound, roll_out
 
 Kill = Callable[[str, str, str, str], bool]
@@ -66,8 +66,7 @@ def test_a_deploy_that_is_killed_is_ended_by_the_next_command(
 
 @pytest.mark.parametrize(
     ("what", "verb"),
-    [("rollback", verb) for verb in ("launch", "switch", "drain", "retire")]
-    + [("emergency", verb) for verb in ("launch", "switch", "wait_for_requests", "retire")],
+    [("rollback", verb) for verb in VERBS[:-1]] + [("emergency", verb) for verb in ("launch", "switch", "wait_for_requests", "retire")],
 )
 def test_a_rollback_that_is_killed_is_ended_by_the_next_one(
     office: Office, killers: Callable[[Office], Kill], what: str, verb: str
@@ -79,5 +78,24 @@ def test_a_rollback_that_is_killed_is_ended_by_the_next_one(
         if done is None:
             with office.site.locked("reconcile"):
                 reconcile(office.site)
+    assert knocking.failures == []
+    require_sound(office.site, office.first.sha)
+
+
+@pytest.mark.parametrize("office", [STACKS[0]], indirect=True)
+def test_one_that_stops_the_old_release_first_and_is_killed_there_ends_with_the_old_one(
+    office: Office, killers: Callable[[Office], Kill]
+) -> None:
+    assert killers(office)("recreate", office.second.sha, "after", "interrupt")
+    with office.site.locked("reconcile"):
+        assert len(reconcile(office.site)) == 1
+    require_sound(office.site, office.first.sha)
+
+
+def test_the_way_back_that_is_killed_is_gone_to_its_end(office: Office, killers: Callable[[Office], Kill]) -> None:
+    with Knocking(office.site) as knocking:
+        assert killers(office)("broken", office.second.sha, "before", "undo")
+        with office.site.locked("reconcile"):
+            assert len(reconcile(office.site)) == 1
     assert knocking.failures == []
     require_sound(office.site, office.first.sha)

@@ -330,7 +330,50 @@ def test_before_the_first_release_there_is_nothing_to_contract(schema: Schema) -
         schema.contract([])
 
 
+# A start
+
+
+def test_a_database_that_has_nothing_gets_everything(migrating: MigratingStack, schema: Schema) -> None:
+    release = migrating.release("a", MAIL, NO_ROOMS)
+    schema.bring_forward(release)
+    assert migrating.migrated == [release.sha]
+
+
+@pytest.mark.usefixtures("at_head")
+def test_a_start_brings_the_schema_to_before_the_first_contract_revision_and_never_back(migrating: MigratingStack, schema: Schema) -> None:
+    older, newer = migrating.release("old"), migrating.release("new", MAIL, NO_ROOMS)
+    for release, before in ((newer, HEAD), (newer, "x1"), (older, "x1")):
+        done = schema.bring_forward(release)
+        assert (done.before, done.after, schema.current()) == (before, "x1", "x1")
+    assert migrating.migrated == []
+
+
+@pytest.mark.usefixtures("at_head")
+def test_a_release_whose_migrations_are_on_another_line_is_told_before_it_is_deployed(migrating: MigratingStack, schema: Schema) -> None:
+    newer, other = migrating.release("new", MAIL), migrating.release("other", Written("y1", "SELECT 1"))
+    migrating.deploy(newer)
+    schema.expand(newer, schema.plan(newer))
+    with pytest.raises(OfficeOpsError, match=r"other00000 \(up to y1\) are not those that the database has \(up to x1\)"):
+        schema.plan(other)
+    assert schema.keeper("x1") == newer.sha
+    migrating.releases.remove(newer)
+    migrating.deploy(other)
+    assert schema.plan(other).ahead
+    assert schema.keeper("x1") is None
+
+
 # Back
+
+
+@pytest.mark.usefixtures("at_head")
+def test_a_downgrade_is_taken_back_by_the_program_that_knows_how(migrating: MigratingStack, schema: Schema) -> None:
+    older, newer = migrating.release("old"), migrating.release("new", MAIL, PHONE)
+    migrating.deploy(newer)
+    schema.expand(newer, schema.plan(newer))
+    schema.downgrade(HEAD)
+    migrating.deploy(older)
+    done = schema.upgrade_again("x3")
+    assert (done.before, done.after, schema.current()) == (HEAD, "x3", "x3")
 
 
 @pytest.mark.usefixtures("at_head")

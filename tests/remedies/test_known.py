@@ -10,8 +10,9 @@ import pytest
 from officeops.config import Config
 from officeops.errors import UsageError
 from officeops.remedies import Patient
-from officeops.remedies.healing import mode_of
+from officeops.remedies.healing import diagnosis, mode_of
 from officeops.remedies.known import remedies, remedy_for
+from officeops.remedies.services import Restart
 from officeops.runbook.load import read_runbook
 from officeops.runbook.watching import Remedies, RemedyChange
 from officeops.site import Site
@@ -107,3 +108,22 @@ def test_the_runbook_says_what_is_done_by_itself(site: Site) -> None:
     assert {one.name: mode_of(site, one) for one in remedies(site.config)}["migration"] == "ask"
     with pytest.raises(UsageError, match="nonsense"):
         remedies(with_remedies(site, changes={"nonsense": RemedyChange()}).config)
+
+
+def test_a_remedy_whose_attempts_alone_are_changed_keeps_its_own_mode(site: Site) -> None:
+    changed = with_remedies(site, changes={"migration": RemedyChange(attempts=1)})
+    assert {one.name: mode_of(changed, one) for one in remedies(changed.config)}["migration"] == "ask"
+
+
+def test_a_diagnosis_has_no_secret(site: Site) -> None:
+    secret = site.config.settings.postgres_password.get_secret_value()
+
+    class Talkative(Restart):
+        """Its service prints what it should not."""
+
+        name = "talkative"
+
+        def diagnose(self, patient: Patient) -> dict[str, str]:
+            return {"log": f"connecting with {secret}"}
+
+    assert secret not in diagnosis(Patient(site, "redis.healthy", "healthy"), Talkative())

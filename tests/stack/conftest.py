@@ -8,31 +8,15 @@ from pathlib import Path
 import pytest
 
 from officeops.site import Site
-from tests.support.engine import Engine
-from tests.support.paths import open_folder
-from tests.support.stack import RunningStack, make_repository, make_stack_site, running_compose, running_local
+from tests.support.stack import RunningStack, make_stack_site, running_local
 
 STACKS = ["local", pytest.param("compose", marks=pytest.mark.xdist_group("compose"))]
-
-
-@pytest.fixture(scope="session")
-def repository() -> Iterator[Path]:
-    """A git repository with the application."""
-    with open_folder() as folder:
-        yield make_repository(folder)
 
 
 @pytest.fixture(scope="session")
 def local(repository: Path) -> Iterator[RunningStack]:
     """The embedded stack, up."""
     with running_local(repository) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def compose(repository: Path, engine: Engine) -> Iterator[RunningStack]:
-    """The Compose stack on a real engine, up."""
-    with running_compose(repository, engine) as running:
         yield running
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from officeops.errors import UsageError
+from officeops.logs.audit import audit
 from officeops.postgres.connect import connected
 from officeops.process import CommandError, run, started
 from officeops.stack.port import Stack
@@ -177,6 +179,52 @@ def test_nothing_that_a_service_printed_is_dated_after_now_or_before_it_was_set_
     assert all(running.release.built_at - timedelta(minutes=1) <= line.at <= now for line in lines)
     # Threads of a service may write a moment after they looked at the clock.
     assert all(later.at > earlier.at - timedelta(seconds=1) for earlier, later in pairwise(lines))
+
+
+def test_a_log_is_read_once_from_where_it_was_left(running: RunningStack) -> None:
+    stack = running.stack
+    sources = {one.service: one for one in stack.log_sources() if one.running}
+    assert set(sources) == set(SERVICES)
+    blocks = list(stack.read_log(sources["backend"]))
+    assert blocks
+    assert not any(block.gap for block in blocks)
+    running.get("/api/v1/one-more")
+    more: list[bytes] = []
+    cursor = blocks[-1].cursor
+
+    def seen() -> bool:
+        nonlocal cursor
+        for block in stack.read_log(sources["backend"], cursor):
+            assert len(block.times) == len(block.text.split(b"\n"))
+            assert all(at.endswith(b"Z") for at in block.times)
+            more.extend(block.text.split(b"\n"))
+            cursor = block.cursor
+        return any(b"one-more" in text for text in more)
+
+    eventually(seen, what="the line")
+    (line,) = [text for text in more if b"one-more" in text]
+    assert re.search(rb'"GET /api/v1/one-more" 404 \d+\.\d ms$', line), line  # what the report of slow requests goes by
+    whole = [text for block in stack.read_log(sources["backend"]) for text in block.text.split(b"\n")]
+    before = [text for block in blocks for text in block.text.split(b"\n")]
+    assert whole[: len(before) + len(more)] == before + more
+
+
+def test_every_services_log_is_kept_as_the_runbook_says(running: RunningStack) -> None:
+    found = audit(running.site)
+    assert {one.service for one in found} == set(SERVICES)
+    assert {(one.verdict, one.max_bytes, one.files, one.why) for one in found} == {("ok", 10 << 20, 3, "")}
+
+
+def test_what_is_made_anew_is_a_new_process_and_healthy(running: RunningStack) -> None:
+    before = running.service("redis")
+    running.stack.recreate("redis")
+    after = running.service("redis")
+    assert (after.health, after.restarts) == ("healthy", 0)
+    assert after.started_at is not None
+    assert before.started_at is not None
+    assert after.started_at > before.started_at
+    with pytest.raises(UsageError, match="rolled"):
+        running.stack.recreate("backend")
 
 
 @pytest.mark.parametrize(("tail", "count"), [(0, 0), (2, 2)])

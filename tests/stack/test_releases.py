@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from officeops.errors import UsageError
 from officeops.settings import Settings
 from officeops.stack.caddy import complaints, in_flight
-from officeops.stack.port import Deployed, Release
+from officeops.stack.local.releases import pins
+from officeops.stack.port import Deployed, Release, commit_of, short
 from officeops.stack.releases import deployed, record, taken_over, with_arguments
 from officeops.stack.values import release_values
 
@@ -83,3 +84,14 @@ def test_what_caddy_complains_about_is_told_without_what_it_only_reports() -> No
     said = '{"level":"info","msg":"using config"}\n{"level":"error","msg":"adapting: x:2: unrecognized directive"}\nError: no such file\n'
     assert complaints(said) == ["adapting: x:2: unrecognized directive", "no such file"]
     assert len(complaints("")) == 1
+
+
+def test_a_rebuild_is_told_by_its_commit_and_its_number() -> None:
+    name = f"{'1a2b3c4d5e' * 4}-r2"
+    assert (commit_of(name), short(name), short(name, 7)) == ("1a2b3c4d5e" * 4, "1a2b3c4d5e-r2", "1a2b3c4-r2")
+    assert short("1a2b3c4d5e" * 4) == "1a2b3c4d5e"
+
+
+def test_the_versions_of_a_lock_file_are_found_whatever_stands_beside_them() -> None:
+    text = "# Jinja2==1\nJinja2[i18n]==3.1.4 \\\n    --hash=sha256:1\nruamel.yaml==1.0 ; python_version < '4'\n"
+    assert pins(text) == {"jinja2": "3.1.4", "ruamel-yaml": "1.0"}

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from officeops.backups.backup import Backup, Form, Report
-from officeops.errors import OfficeOpsError
+from officeops.backups.alone import back_up
 from officeops.restores.beside import Beside, TableCheck
 from officeops.restores.drill import Drill
 from officeops.restores.source import BackupSource, Source
 from officeops.site import Site
 from tasks.restores import find_backup
 
-
-def back_up(site: Site, form: Form = "dump") -> Report:
-    """As the nightly flow does, one branch after the other."""
-    with Backup.begin(site, form=form) as backup:
-        backup.snapshot()
-        for branch in (backup.dump, backup.dump_globals, backup.fingerprint):
-            with suppress(OfficeOpsError):  # as in the flow: the report says what failed
-                branch()
-        for target in backup.complete_targets():
-            with suppress(OfficeOpsError):
-                backup.verify(target)
-                backup.publish(target)
-        return backup.report()
+__all__ = ["back_up"]
 
 
 def source(site: Site, backup: str = "latest", target: str | None = None) -> BackupSource:

@@ -17,3 +17,4 @@ def tiny_disk(place: Path, size: str = "256k") -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", str(place)], check=True)
+        place.rmdir()

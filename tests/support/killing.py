@@ -1,6 +1,6 @@
-"""Does something with volumes in a process that is killed, as by `kill -9`, at a chosen moment.
+"""Does something with volumes or logs in a process that is killed, as by `kill -9`, at a chosen moment.
 
-Moments are counted: each write of the journal and each change of a volume, before it happens and after. The processes are forked from one
+Moments are counted: each write of the journal, each change of a volume, each file of logs, before it happens and after. The processes are forked from one
 that has everything imported and no thread; it takes lines of JSON, `[what, moment]`, and answers with how that process ended.
 """
 
@@ -11,22 +11,26 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from officeops.ledger import Ledger
-from officeops.restores.latest import undo_of_last
+from officeops.logs.collecting import _File
 from officeops.site import Site, open_site
+from officeops.stack.local import stack as _imported  # noqa: F401 - before the fork, so that no process pays for it
 from officeops.stack.local.volumes import LocalVolumes
-from officeops.volumes.restore import VolumeUndo
-from tests.support import volumes
+from officeops.store.file import FileStore
 from tests.support.site import PROJECT
 
 
 def undo(site: Site) -> None:
     """As the flow does."""
+    from officeops.restores.latest import undo_of_last
+    from officeops.volumes.restore import VolumeUndo
+
     with undo_of_last(site) as run:
         assert isinstance(run, VolumeUndo)
         run.swap.stop_users()
@@ -35,18 +39,24 @@ def undo(site: Site) -> None:
         run.finish()
 
 
-DOINGS: dict[str, Callable[[Site], object]] = {
-    "back up": volumes.back_up,
-    "drill": volumes.drill,
-    "restore": volumes.restore,
-    "undo": undo,
+VOLUMES = {
+    "back up": "tests.support.volumes:back_up",
+    "drill": "tests.support.volumes:drill",
+    "restore": "tests.support.volumes:restore",
+    "undo": f"{__name__}:undo",
+}
+DOINGS = {**VOLUMES, "export logs": "officeops.logs.storing:export_all"}
+_JOURNAL = ((Ledger, ("begin", "advance", "end")), (LocalVolumes, ("create", "exchange", "remove", "import_")))
+# Of logs: what is written, before and after.
+_PLACES: dict[str, tuple[tuple[type, tuple[str, ...]], ...]] = {
+    "export logs": ((Ledger, ("record_collected", "record_stored")), (FileStore, ("put",)), (_File, ("finish",))),
 }
 
 
 @contextmanager
-def killer(folder: Path) -> Iterator[Callable[[str, int], bool]]:
-    """Kills what it is told to do at a moment; says whether it came to be killed before its end."""
-    argv = [sys.executable, "-m", "tests.support.killing", str(folder)]
+def killer(folder: Path, doings: Iterable[str] = VOLUMES) -> Iterator[Callable[[str, int], bool]]:
+    """Kills what it is told to do, one of `doings`, at a moment; says whether it came to be killed before its end."""
+    argv = [sys.executable, "-m", "tests.support.killing", str(folder), *doings]
     env = {**os.environ, "PYTHONPATH": str(PROJECT)}
     with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdin is not None
@@ -66,17 +76,21 @@ def killer(folder: Path) -> Iterator[Callable[[str, int], bool]]:
 
 def main() -> None:
     """The process that others are forked from."""
+    doings = {}
+    for what in sys.argv[2:]:  # imported before the fork, so that no process pays for it
+        module, _, name = DOINGS[what].partition(":")
+        doings[what] = getattr(import_module(module), name)
     for line in sys.stdin:
         what, moment = json.loads(line)
         child = os.fork()
         if child == 0:
-            _count(moment)
-            DOINGS[what](open_site(Path(sys.argv[1])))
+            _count(moment, _PLACES.get(what, _JOURNAL))
+            doings[what](open_site(Path(sys.argv[1])))
             os._exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _count(moment: int) -> None:
+def _count(moment: int, places: Sequence[tuple[type, Sequence[str]]]) -> None:
     left = [moment]
 
     def tick() -> None:
@@ -93,7 +107,7 @@ def _count(moment: int) -> None:
 
         return call
 
-    for place, names in ((Ledger, ("begin", "advance", "end")), (LocalVolumes, ("create", "exchange", "remove", "import_"))):
+    for place, names in places:
         for name in names:
             setattr(place, name, counted(getattr(place, name)))
 

@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from officeops.config import Config
+from officeops.errors import OfficeOpsError
 from officeops.gate import Gate
 from officeops.releases import records
 from officeops.releases.rollout import Kind, Outcome, Rollout, Strategy, reconcile
@@ -46,13 +47,15 @@ def quick(site: Site, **changed: Any) -> Site:
 
 def build(site: Site, ref: str) -> Release:
     """A release with today's settings, as a deploy builds it."""
-    release = site.stack.build(ref)
-    return replace(release, settings=records.release_settings(site, site.stack.folder(release)))
+    return records.build(site, ref)
 
 
-def roll_out(site: Site, release: Release, *, kind: Kind = "deploy", strategy: Strategy = "blue-green", why: str = "") -> Outcome:
+def roll_out(
+    site: Site, release: Release, *, kind: Kind = "deploy", strategy: Strategy = "blue-green", why: str = "", reload_proxy: bool = False
+) -> Outcome:
     """As the flow does, without looking before."""
-    with site.locked(f"{kind} of a test", wait_s=60), Rollout.begin(site, release, kind=kind, strategy=strategy, why=why) as rollout:
+    begun = partial(Rollout.begin, site, release, kind=kind, strategy=strategy, why=why, reload_proxy=reload_proxy)
+    with site.locked(f"{kind} of a test", wait_s=60), begun() as rollout:
         if strategy == "recreate":
             rollout.interrupt()
         rollout.expand(Schema(site).plan(release))
@@ -136,8 +139,19 @@ Doing = Callable[[Site, Release], object]
 DOINGS: dict[str, Doing] = {
     "deploy": lambda site, release: roll_out(site, release),
     "rollback": lambda site, release: roll_out(site, release, kind="rollback"),
+    "recreate": lambda site, release: roll_out(site, release, strategy="recreate"),
+    "broken": lambda site, release: _undone(site, release),
     "emergency": lambda site, release: _emergency(site, release),
 }
+
+
+def _undone(site: Site, release: Release) -> object:
+    """A release that is found to be no good just after it took over."""
+    with site.locked("deploy of a test", wait_s=60), Rollout.begin(site, release, kind="deploy") as rollout:
+        rollout.launch()
+        rollout.prove()
+        rollout.switch()
+        raise OfficeOpsError("it is no good")
 
 
 def _emergency(site: Site, release: Release) -> object:
@@ -192,8 +206,8 @@ def _kill(when: str, verb: str) -> None:
     """before: once the verb is in the journal and before it does anything. after: when it is done."""
     journal, done = Rollout._journal, getattr(Rollout, verb)
 
-    def journalling(self: Rollout, state: str) -> None:
-        journal(self, state)
+    def journalling(self: Rollout, state: str, **facts: Any) -> None:
+        journal(self, state, **facts)
         if state == verb and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
 

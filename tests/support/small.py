@@ -37,12 +37,15 @@ print(*sys.argv[1:], os.environ["SHA"], os.environ["MODEL"], flush=True)
 time.sleep(1000 if "forever" in sys.argv else 0)
 """
 COMPOSE = """\
+x-logging: &logging {{driver: json-file, options: {{max-size: 10m, max-file: "3"}}}}
 services:
   postgres:
+    logging: *logging
     image: {postgres}
     environment: {{POSTGRES_PASSWORD: "${{POSTGRES_PASSWORD}}", POSTGRES_USER: "${{POSTGRES_USER}}", POSTGRES_DB: "${{POSTGRES_DB}}"}}
     volumes: ["data:/var/lib/postgresql/data"]
   web-blue: &web
+    logging: *logging
     image: ${{COMPOSE_PROJECT_NAME}}-web:${{RELEASE_SHA}}
     pull_policy: never
     build:
@@ -58,6 +61,7 @@ services:
     environment: {{SHA: "${{RELEASE_SHA}}", MODEL: "${{OLLAMA_MODEL}}"}}
   web-green: *web
   caddy:
+    logging: *logging
     image: {caddy}
     restart: unless-stopped
     command: [caddy, run, --config, /etc/caddy/Caddyfile, --adapter, caddyfile]

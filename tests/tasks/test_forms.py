@@ -46,7 +46,18 @@ def test_what_destroys_can_be_tried_dry() -> None:
     found = {flow.name: fields(flow) for flow in flows()}
     assert [
         name
-        for name in ("restore", "restore-undo", "deploy", "rollback", "migrate-contract", "migrate-downgrade", "archive", "heal")
+        for name in (
+            "restore",
+            "restore-undo",
+            "deploy",
+            "rollback",
+            "migrate-contract",
+            "migrate-downgrade",
+            "archive",
+            "heal",
+            "rebuild",
+            "clean-up",
+        )
         if "dry_run" not in found[name]
     ] == []
 

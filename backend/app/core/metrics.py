@@ -1,10 +1,12 @@
-"""What /metrics says: requests, errors, latency, requests in flight, the pool."""
+"""What /metrics says: requests, errors, latency, requests in flight, the pool. And a line in the log for each request, with its time."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy.pool import QueuePool
@@ -12,6 +14,7 @@ from sqlalchemy.pool import QueuePool
 from app.core.database import engine
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+access = logging.getLogger("app.access")
 registry = CollectorRegistry()
 requests = Counter("http_requests_total", "Requests answered", ["method", "route", "status"], registry=registry)
 errors = Counter(
@@ -67,6 +70,9 @@ class Measured:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = scope["method"] if scope["method"] in _METHODS else "other"  # anybody may make one up
             requests.labels(method, route, status).inc()
-            latency.labels(method, route).observe(time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            latency.labels(method, route).observe(seconds)
             if status >= 500 or not whole:
                 errors.labels(method, route).inc()
+            client = (scope.get("client") or ("-",))[0]
+            access.info('%s "%s %s" %s %.1f ms', client, method, quote(scope["path"]), status if whole else "broken off", 1000 * seconds)

@@ -46,9 +46,9 @@ def config(*, profiles: bool = False) -> list[str]:
     return [*(["--profile", "*"] if profiles else []), "config", "--format=json"]
 
 
-def build(services: Sequence[str]) -> list[str]:
-    """The images of these services."""
-    return ["build", *services]
+def build(services: Sequence[str], *, from_nothing: bool = False) -> list[str]:
+    """The images of these services. from_nothing: no step of an earlier build is used again."""
+    return ["build", *(["--no-cache"] if from_nothing else []), *services]
 
 
 def up(services: Sequence[str], *, alone: bool = False) -> list[str]:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from officeops.stack.port import Colour, Health, ServiceStatus, State, Usage
+from officeops.stack.releases import NAME
 
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
-_SHA = re.compile(r"[0-9a-f]{40}")
 _TIME = re.compile(r"(.*?T\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$")
 _STATES: dict[str, State] = {
     "running": "running", "paused": "stopping", "restarting": "restarting", "removing": "stopping", "created": "stopped", "dead": "failed",
@@ -61,7 +61,7 @@ def release(found: Inspected) -> str | None:
     """The commit that the container's image was made of: its tag, else its label."""
     tag = str(found["Config"]["Image"]).rpartition(":")[2]
     label = (found["Config"].get("Labels") or {}).get("org.opencontainers.image.revision")
-    return tag if _SHA.fullmatch(tag) else label
+    return tag if NAME.fullmatch(tag) else label
 
 
 def started_at(found: Inspected) -> datetime | None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from officeops.errors import OfficeOpsError
@@ -122,6 +123,12 @@ class Engine:
             except NotFound:
                 return None
         return dict(found)
+
+    def data_folders(self) -> list[Path]:
+        """Where it keeps images and volumes, as far as that can be seen from here: not on another host, nor in the worker's container."""
+        with self.explained():
+            folder = Path(self.api.info()["DockerRootDir"])
+        return [folder] if folder.is_dir() else []
 
     def cautions(self) -> list[str]:
         """What of its own configuration endangers what runs on it, for people."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from dataclasses import replace
 
 from officeops.errors import OfficeOpsError, RefusedError
@@ -11,11 +9,10 @@ from officeops.progress import Meter
 from officeops.stack.compose import commands
 from officeops.stack.compose.engine import Engine, EngineDownError
 from officeops.stack.compose.projects import Projects
-from officeops.stack.port import Release
+from officeops.stack.port import Release, commit_of, short
 from officeops.stack.releases import Commits
 
 _BUILD_S = 1800.0
-_SHA = re.compile(r"[0-9a-f]{40,64}")
 
 
 class Images:
@@ -30,9 +27,17 @@ class Images:
         wanted = self._projects.built_images(release)
         if not anew and all(self._engine.has_image(image) for _, image in wanted.values()):
             return
+        self._build(release)
+
+    def build_from_nothing(self, release: Release) -> None:
+        """Makes all of them, with no step of an earlier build."""
+        self._build(release, from_nothing=True)
+
+    def _build(self, release: Release, *, from_nothing: bool = False) -> None:
         project = replace(self._projects.of(release.sha), directory=self._commits.path(release.sha))
-        meter = Meter("build", len(wanted), unit="images")
-        self._engine.run(project.command(*commands.build([name for name, _ in wanted.values()]), DOCKER_BUILDKIT="1"), timeout=_BUILD_S)
+        names = [name for name, _ in self._projects.built_images(release).values()]
+        meter = Meter("build", len(names), unit="images")
+        self._engine.run(project.command(*commands.build(names, from_nothing=from_nothing), DOCKER_BUILDKIT="1"), timeout=_BUILD_S)
         meter.finish()
 
     def ids(self, release: Release) -> dict[str, str]:
@@ -40,9 +45,9 @@ class Images:
         found = self._found(release)
         if missing := [service for service, image in found.items() if image is None]:
             raise OfficeOpsError(
-                f"The release {release.sha[:10]} has no image of {', '.join(missing)} on this host (any more).",
+                f"The release {short(release.sha)} has no image of {', '.join(missing)} on this host (any more).",
                 state="Nothing was changed.",
-                todo=f"Build it again: `officeops deploy {release.sha[:10]}`.",
+                todo=f"Build it again: `officeops deploy {commit_of(release.sha)[:10]}`.",
             )
         return {service: image for service, image in found.items() if image is not None}
 
@@ -57,30 +62,25 @@ class Images:
 
     def built(self) -> list[Release]:
         """Those whose files and images are all there, newest first."""
-        folder = self._commits.path("0").parent
-        found = [self._commits.found(path.name) for path in folder.glob("*") if _SHA.fullmatch(path.name)]
+        found = [self._commits.found(sha) for sha in self._commits.names()]
         return sorted(filter(self._is_built, found), key=lambda release: release.built_at, reverse=True)
 
     def discard(self, sha: str) -> None:
         """Its images have no name any more, and are gone where no other release has the same; then its files. Raises RefusedError when a
         container is of one of them."""
-        folder = self._commits.path(sha)
-        if not folder.exists():
+        if not self._commits.path(sha).exists():
             return
         release = self._commits.found(sha)
         images = [image for _, image in self._projects.built_images(release).values()]
         if users := [one["Names"][0].lstrip("/") for one in self._engine.containers({}) if one["Image"] in images]:
             raise RefusedError(
-                f"The release {release.sha[:10]} runs: {', '.join(sorted(users))}.",
+                f"The release {short(release.sha)} runs: {', '.join(sorted(users))}.",
                 state="It was left as it is.",
                 todo="Deploy another one first.",
             )
         for image in images:
             self._engine.remove_image(image)
-        gone = folder.with_name(f"{sha}.gone")
-        shutil.rmtree(gone, ignore_errors=True)
-        folder.rename(gone)  # a folder of that name is a whole one
-        shutil.rmtree(gone)
+        self._commits.forget(sha)
 
     def _found(self, release: Release) -> dict[str, str | None]:
         return {service: self._engine.image(image) for service, (_, image) in self._projects.built_images(release).items()}

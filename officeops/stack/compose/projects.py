@@ -19,7 +19,7 @@ from officeops.stack.values import front_url, release_values
 
 if TYPE_CHECKING:
     from officeops.config import Config
-    from officeops.runbook.model import ComposeApplication
+    from officeops.runbook.model import ComposeApplication, Runbook
 
 Described = dict[str, Any]
 _CONFIG_S = 60.0
@@ -32,6 +32,26 @@ class Projects:
         self._config, self._engine, self._commits = config, engine, commits
         self._home, self._app = config.settings.officeops_home, config.settings.officeops_app
         self._described: dict[tuple[str, ...], dict[str, Described]] = {}
+
+    @property
+    def stack(self) -> str:
+        """Their name."""
+        return self.runbook.stack
+
+    @property
+    def runbook(self) -> Runbook:
+        """What is asked of them."""
+        return self._config.runbook
+
+    def inside(self, path: Path) -> Path:
+        """A path of the working tree, as Compose gives it, from its top. Raises UsageError when it is none."""
+        if path.is_relative_to(self._app):
+            return path.relative_to(self._app)
+        raise UsageError(
+            f"{path} is outside of the application's repository, so no release has it.",
+            state="Nothing was changed.",
+            todo="Keep what is built inside the repository.",
+        )
 
     @property
     def application(self) -> ComposeApplication:

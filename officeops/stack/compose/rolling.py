@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from officeops.errors import OfficeOpsError, TransientError, UsageError
@@ -40,9 +40,9 @@ class Rolling:
             project = self._projects.of(release.sha, release.settings)
             self._engine.run(project.command(*commands.launch(started)), timeout=_LAUNCH_S)
 
-    def retire(self, colour: Colour) -> None:
-        """Ends and removes what runs in a colour."""
-        self._end(names.in_colour(self._runbook, colour))
+    def retire(self, colour: Colour, *, last: Callable[[], object] | None = None) -> None:
+        """Ends and removes what runs in a colour. last: called in between."""
+        self._end(names.in_colour(self._runbook, colour), last)
 
     def forget_undivided(self, release: Release) -> None:
         """Of a service that became a rolled one, the container of the time before is gone."""
@@ -93,10 +93,12 @@ class Rolling:
                 todo=f"See `officeops logs {self.caddy}`; its admin API is at {_UPSTREAMS} in the container, for which wget is needed there.",
             ) from error
 
-    def _end(self, services: Sequence[str]) -> None:
+    def _end(self, services: Sequence[str], last: Callable[[], object] | None = None) -> None:
         labels = {PROJECT: self._runbook.stack, COMPOSE_ONE_OFF: "False"}
         grace = max((math.ceil(self._runbook.services[name].stop_grace) for name in self._runbook.rolled()), default=0)
         found = [one["Id"] for one in self._engine.containers(labels) if one["Labels"][SERVICE] in services]
         self._engine.stop(found, grace)
+        if last:
+            last()
         for container in found:
             self._engine.remove(container)

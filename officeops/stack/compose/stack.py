@@ -6,7 +6,7 @@ Every call of Compose names its services: those of the profile `prefect` are nev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -19,21 +19,41 @@ from officeops.gate import Gate
 from officeops.process import Command
 from officeops.settings.model import PORTS
 from officeops.stack import releases
-from officeops.stack.compose import commands, execute, names
+from officeops.stack.compose import commands, execute, logs, names
 from officeops.stack.compose.addresses import Addresses
 from officeops.stack.compose.clients import Clients
 from officeops.stack.compose.commands import ONE_OFF, STACK, TOOL
+from officeops.stack.compose.contents import Contents
 from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, Engine
 from officeops.stack.compose.images import Images
+from officeops.stack.compose.left_overs import LeftOvers
 from officeops.stack.compose.one_offs import OneOffs
 from officeops.stack.compose.projects import Projects
 from officeops.stack.compose.proxy import Proxy
 from officeops.stack.compose.rolling import Rolling
 from officeops.stack.compose.running import Running
+from officeops.stack.compose.sources import Logs
 from officeops.stack.compose.validation import Validation
 from officeops.stack.compose.volumes import ComposeVolumes, Mount
 from officeops.stack.local import ports
-from officeops.stack.port import Colour, DatabaseAddress, Deployed, LogLine, Release, ServiceStatus, Usage, Volume, other
+from officeops.stack.port import (
+    Colour,
+    DatabaseAddress,
+    Deployed,
+    LeftOver,
+    LogBlock,
+    LogLine,
+    LogOptions,
+    LogSource,
+    Part,
+    Release,
+    ServiceStatus,
+    Usage,
+    Volume,
+    commit_of,
+    other,
+    short,
+)
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -55,11 +75,14 @@ class ComposeStack:
         self._projects = Projects(config, self.engine, self._commits)
         self._running = Running(config, self.engine, self._colour)
         self._images = Images(self.engine, self._projects, self._commits)
+        self._contents = Contents(config.runbook.stack, self.engine, self._projects, self._commits)
+        self._left_overs = LeftOvers(self.engine, self._projects, self._commits, self._contents)
         self._one_offs = OneOffs(config, self.engine, self._projects)
         self._rolling = Rolling(config, self.engine, self._projects, self._images, self._running)
         self._addresses = Addresses(config, self.gate_folder, self._running)
         self._proxy = Proxy(config, self.engine, self._running, self._rolling)
         self._clients = Clients(config, self.engine, self._running)
+        self._logs = Logs(config, self.engine, self._projects)
 
     @property
     def name(self) -> str:
@@ -76,6 +99,29 @@ class ComposeStack:
         self._commits.export_anew(release.sha)
         self._images.build(release, anew=True)
 
+    def bases(self, release: Release) -> dict[str, str]:
+        return self._contents.bases(release)
+
+    def restore_bases(self, ids: Mapping[str, str]) -> None:
+        self._contents.restore_bases(ids)
+
+    def build_again(self, sha: str, number: int) -> tuple[Release, list[str]]:
+        name = f"{commit_of(sha)}-r{number}"
+        self._commits.export_anew(name)
+        release = self._commits.found(name)
+        notes = self._contents.fetch_bases(release)
+        self._images.build_from_nothing(release)
+        return release, notes
+
+    def contents(self, release: Release) -> dict[str, Part]:
+        return self._contents.of(release)
+
+    def left_overs(self, needed: Collection[str], now: datetime) -> list[LeftOver]:
+        return self._left_overs.all(needed, now)
+
+    def remove(self, one: LeftOver) -> None:
+        self._left_overs.remove(one)
+
     def uncommitted(self) -> int:
         return self._commits.uncommitted()
 
@@ -91,7 +137,7 @@ class ComposeStack:
     def discard(self, sha: str) -> None:
         deployed = self.deployed()
         if deployed is not None and deployed.sha == sha:
-            raise RefusedError(f"The release {sha[:10]} is the deployed one.", state="It was left as it is.")
+            raise RefusedError(f"The release {short(sha)} is the deployed one.", state="It was left as it is.")
         self._images.discard(sha)
 
     def validate(self, release: Release) -> list[str]:
@@ -114,7 +160,7 @@ class ComposeStack:
 
     # --- everything ----------------------------------------------------------------------------------------------------------
 
-    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
+    def up(self, release: Release, *, migrate: Callable[[], object] | None = None, keep_proxy: bool = False) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         services, colour = self._runbook.services, self._colour()
         self._require_ours()
@@ -124,14 +170,17 @@ class ComposeStack:
             self._proxy.place(self._caddyfile(release))
         first = [name for name, service in services.items() if not service.depends_on and service.kind != "app"]
         self._bring_up(release, first, wait_for=[self._runbook.database.service])
-        self.migrate(release)
+        if migrate:
+            migrate()
+        else:
+            self.migrate(release)
         self._bring_up(release, names.everything(self._runbook, colour), wait_for=list(services))
         self._rolling.retire(other(colour))
         self._rolling.forget_undivided(release)
         self._addresses.note()
         self.record(releases.taken_over(self.deployed(), release, colour, datetime.now(UTC)))
 
-    def down(self) -> None:
+    def down(self, *, last: Callable[[], object] | None = None) -> None:
         grace = max(service.stop_grace for service in self._runbook.services.values())
         if self._running.all():
             release = self._projects.running()
@@ -139,6 +188,8 @@ class ComposeStack:
             # The front door first: what is on its way ends while there is somebody to answer it.
             for stopped in ([self._rolling.caddy], everything):
                 self.engine.run(project.command(*commands.stop(stopped, math.ceil(grace))), timeout=grace + _STOP_S)
+            if last:
+                last()
             self.engine.run(project.command(*commands.remove(everything)), timeout=_STOP_S)
         if not self.engine.containers({PROJECT: self.name}):
             with self.engine.explained():
@@ -183,6 +234,22 @@ class ComposeStack:
         self._stop(service, self._running.of(service))
         self.start(service, timeout=timeout)
 
+    def recreate(self, service: str, *, timeout: float = _START_S) -> None:
+        self._require(service)
+        releases.require_one_colour(self._runbook, service)
+        release = self._projects.running()
+        self.engine.run(self._projects.of(release.sha, release.settings).command(*commands.launch([service])), timeout=_PULL_S)
+        self._running.wait([service], timeout)
+
+    def log_sources(self) -> list[LogSource]:
+        return self._logs.sources()
+
+    def read_log(self, source: LogSource, cursor: str | None = None) -> Iterator[LogBlock]:
+        return logs.read(self.engine, source, cursor)
+
+    def log_options(self) -> list[LogOptions]:
+        return self._logs.options()
+
     def logs(
         self,
         service: str,
@@ -208,8 +275,8 @@ class ComposeStack:
         self._rolling.launch(release, colour)
         self._addresses.note()
 
-    def retire(self, colour: Colour) -> None:
-        self._rolling.retire(colour)
+    def retire(self, colour: Colour, *, last: Callable[[], object] | None = None) -> None:
+        self._rolling.retire(colour, last=last)
         self._addresses.note()
 
     def instances(self, colour: Colour) -> list[ServiceStatus]:
@@ -231,6 +298,9 @@ class ComposeStack:
 
     def note_addresses(self) -> None:
         self._addresses.note()
+
+    def data_folders(self) -> list[Path]:
+        return self.engine.data_folders()
 
     def cautions(self) -> list[str]:
         return self.engine.cautions()

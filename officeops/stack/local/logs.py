@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from officeops.stack.port import LogLine
 
@@ -26,19 +26,26 @@ def lines(service: str, newest: Path, since: datetime | None = None) -> Iterator
     return chain.from_iterable(_lines(service, file) for file in _files(newest, since))
 
 
-def _files(newest: Path, since: datetime | None) -> list[IO[str]]:
-    """Open files, oldest first. Opened newest first: one that is rotated meanwhile shows up twice, and is never missed."""
-    opened: dict[int, IO[str]] = {}
+def opened(newest: Path) -> list[BinaryIO]:
+    """The files, oldest first. Opened newest first: one that is rotated meanwhile shows up twice, and is never missed."""
+    found: dict[int, BinaryIO] = {}
     for path in [newest, *sorted(newest.parent.glob(f"{newest.name}.*"), key=lambda path: int(path.suffix[1:]))]:
         with suppress(FileNotFoundError):
             file = path.open("rb")
-            found = os.fstat(file.fileno())
-            if found.st_ino in opened or (since is not None and found.st_mtime < since.timestamp()):
+            if found.setdefault(os.fstat(file.fileno()).st_ino, file) is not file:
                 file.close()
-                continue
-            file.seek(_begin(file, found.st_size, since) if since else 0)
-            opened[found.st_ino] = io.TextIOWrapper(file, encoding="utf-8", errors="replace")
-    return list(reversed(opened.values()))
+    return list(reversed(found.values()))
+
+
+def _files(newest: Path, since: datetime | None) -> Iterator[IO[str]]:
+    """Open at their beginning, or a little before `since`."""
+    for file in opened(newest):
+        found = os.fstat(file.fileno())
+        if since is not None and found.st_mtime < since.timestamp():
+            file.close()
+            continue
+        file.seek(_begin(file, found.st_size, since) if since else 0)
+        yield io.TextIOWrapper(file, encoding="utf-8", errors="replace")
 
 
 def _begin(file: IO[bytes], size: int, since: datetime) -> int:
@@ -48,7 +55,7 @@ def _begin(file: IO[bytes], size: int, since: datetime) -> int:
         middle = (before + behind) // 2
         file.seek(middle)
         file.readline()  # the rest of a line
-        at = next((at for line in islice(file, _STAMPLESS) if (at := _stamp(line.decode(errors="replace")))), None)
+        at = next((at for line in islice(file, _STAMPLESS) if (at := stamp(line.decode(errors="replace")))), None)
         if at is None or at >= since:
             behind = middle
         else:
@@ -66,7 +73,7 @@ def _lines(service: str, file: IO[str]) -> Iterator[LogLine]:
     at: datetime | None = None
     with file:
         for line in file:
-            at = _stamp(line) or at
+            at = stamp(line) or at
             waiting.append(line.rstrip("\n"))
             if at is not None:
                 yield from (LogLine(service, at, text) for text in waiting)
@@ -75,7 +82,7 @@ def _lines(service: str, file: IO[str]) -> Iterator[LogLine]:
     yield from (LogLine(service, changed, text) for text in waiting)
 
 
-def _stamp(line: str) -> datetime | None:
+def stamp(line: str) -> datetime | None:
     """The time in UTC that a line begins with: written out, or in seconds, as Caddy does."""
     if found := _STAMP.search(line[:40]):
         with suppress(ValueError):

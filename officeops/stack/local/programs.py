@@ -39,10 +39,28 @@ def name_of(service: str, colour: Colour | None) -> str:
     return f"{service}-{colour}" if colour else service
 
 
+@dataclass(frozen=True)
+class Instance:
+    """A program that there may be. service: that it belongs to."""
+
+    program: str
+    service: str
+    colour: Colour | None
+
+
+def instances(config: Config) -> list[Instance]:
+    """Every one that there may be."""
+    services = config.runbook.services
+    return [
+        Instance(name_of(name, colour), name, colour)
+        for name, service in services.items()
+        for colour in (COLOURS if service.rolled else (None,))
+    ]
+
+
 def all_of(config: Config) -> dict[str, str]:
     """The name of every program that there may be, and the service that it belongs to."""
-    services = config.runbook.services
-    return {name_of(name, colour): name for name, service in services.items() for colour in (COLOURS if service.rolled else (None,))}
+    return {one.program: one.service for one in instances(config)}
 
 
 def port_key(service: Service, colour: Colour | None = None) -> str:

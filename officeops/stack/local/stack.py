@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,13 +24,32 @@ from officeops.postgres import tools
 from officeops.process import Command, run
 from officeops.progress import Meter
 from officeops.stack import caddy, releases
-from officeops.stack.local import logs, ports, programs, usage
+from officeops.stack.local import logs, ports, programs, sources, usage
 from officeops.stack.local.colours import Colours
+from officeops.stack.local.left_overs import LeftOvers
 from officeops.stack.local.releases import Releases
 from officeops.stack.local.statuses import AT_REST, problem, statuses
-from officeops.stack.local.supervisor import Supervisor
+from officeops.stack.local.supervisor import LOG_BYTES, LOG_FILES, Supervisor
 from officeops.stack.local.volumes import LocalVolumes
-from officeops.stack.port import COLOURS, Colour, DatabaseAddress, Deployed, LogLine, Release, ServiceStatus, Usage, Volume, other
+from officeops.stack.port import (
+    COLOURS,
+    Colour,
+    DatabaseAddress,
+    Deployed,
+    LeftOver,
+    LogBlock,
+    LogLimits,
+    LogLine,
+    LogOptions,
+    LogSource,
+    Part,
+    Release,
+    ServiceStatus,
+    Usage,
+    Volume,
+    other,
+    short,
+)
 
 if TYPE_CHECKING:
     from officeops.config import Config
@@ -49,7 +68,9 @@ class LocalStack:
         self._config = config
         self._home = config.settings.officeops_home
         self._supervisor = Supervisor(self._home, "stack")
-        self._releases = Releases(self._home, config.settings.officeops_app, config.runbook.application.lock)
+        application = config.runbook.application
+        self._releases = Releases(self._home, config.settings.officeops_app, application.lock, application.requirements)
+        self._left_overs = LeftOvers(self._releases, self._supervisor)
         self._colours = Colours(config, self._supervisor, self._releases)
         self._volumes = LocalVolumes(self._home, config.runbook, programs.database_server(config).data)
 
@@ -64,10 +85,28 @@ class LocalStack:
     def rebuild(self, release: Release) -> None:
         self._releases.rebuild(release)
 
+    def bases(self, release: Release) -> dict[str, str]:  # noqa: ARG002 - there is no image
+        return {}
+
+    def restore_bases(self, ids: Mapping[str, str]) -> None:
+        """There is none."""
+
+    def build_again(self, sha: str, number: int) -> tuple[Release, list[str]]:
+        return self._releases.build_again(sha, number)
+
+    def contents(self, release: Release) -> dict[str, Part]:
+        return {"virtualenv": self._releases.contents(release)}
+
+    def left_overs(self, needed: Collection[str], now: datetime) -> list[LeftOver]:  # noqa: ARG002 - nothing here has an age
+        return self._left_overs.all(needed)
+
+    def remove(self, one: LeftOver) -> None:
+        self._left_overs.remove(one)
+
     def uncommitted(self) -> int:
         return self._releases.commits.uncommitted()
 
-    def up(self, release: Release, *, keep_proxy: bool = False) -> None:
+    def up(self, release: Release, *, migrate: Callable[[], object] | None = None, keep_proxy: bool = False) -> None:
         self._prepare_home()
         colour = self._colour()
         self._require_ports()
@@ -81,7 +120,7 @@ class LocalStack:
         meter.add()
         with ThreadPoolExecutor(len(services)) as pool:
             # Migrating needs the database only; what the application asks at its start may need the new schema.
-            migrated = pool.submit(self.migrate, release)
+            migrated = pool.submit(migrate) if migrate else pool.submit(self.migrate, release)
             begun = {
                 name: pool.submit(self._start_healthy, name, _START_S) for name in services if not self._waits(name) and name != database
             }
@@ -96,11 +135,13 @@ class LocalStack:
                 meter.add()
         meter.finish()
 
-    def down(self) -> None:
+    def down(self, *, last: Callable[[], object] | None = None) -> None:
         for name in reversed(self._in_order()):
             if self._supervisor.running:
                 self.stop(name)
         self._supervisor.shutdown()
+        if last:
+            last()
 
     def migrate(self, release: Release) -> None:
         self._one_off(release, "migrate", self._config.runbook.application.migrate)
@@ -135,8 +176,40 @@ class LocalStack:
     def launch(self, release: Release, colour: Colour) -> None:
         self._colours.launch(release, colour)
 
-    def retire(self, colour: Colour) -> None:
+    def retire(self, colour: Colour, *, last: Callable[[], object] | None = None) -> None:
         self._colours.retire(colour)
+        if last:
+            last()  # logs stay
+
+    def recreate(self, service: str, *, timeout: float = _START_S) -> None:
+        self._require(service)
+        releases.require_one_colour(self._config.runbook, service)
+        deployed = self.deployed()
+        if deployed is None or not self._supervisor.running:
+            raise OfficeOpsError("The stack is not running.", todo="Start it with `officeops up`.")
+        places = self._releases.places(Release(deployed.sha, deployed.at, deployed.settings))
+        self._supervisor.put(programs.program(self._config, service, places))
+        self._start_healthy(service, timeout)
+
+    def log_sources(self) -> list[LogSource]:
+        live = {one.name for one in self._supervisor.status() if one.state not in AT_REST}
+        return [
+            LogSource(one.program, one.service, one.program in live, one.colour)
+            for one in programs.instances(self._config)
+            if self._supervisor.log(one.program).exists()
+        ]
+
+    def read_log(self, source: LogSource, cursor: str | None = None) -> Iterator[LogBlock]:
+        return sources.read(self._supervisor.log(source.id), cursor)
+
+    def log_options(self) -> list[LogOptions]:
+        services, anew = programs.all_of(self._config), LogLimits("supervisor", LOG_BYTES, LOG_FILES)
+        kept = self._supervisor.kept()
+        return [
+            LogOptions(services[one.name], one.name, LogLimits("supervisor", *kept[one.name]), anew)
+            for one in self._supervisor.status()
+            if one.name in services and one.name in kept and one.state not in AT_REST
+        ]
 
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._colours.instances(colour)
@@ -165,6 +238,9 @@ class LocalStack:
     def note_addresses(self) -> None:
         """Nobody resolves names here."""
 
+    def data_folders(self) -> list[Path]:
+        return []
+
     def cautions(self) -> list[str]:
         return []
 
@@ -185,7 +261,7 @@ class LocalStack:
         running = [status.name for status in self._supervisor.status() if status.release == sha and status.state not in AT_REST]
         if running or (deployed is not None and deployed.sha == sha):
             raise RefusedError(
-                f"The release {sha[:10]} is in use: {', '.join(running) or 'it is the deployed one'}.", state="It was left as it is."
+                f"The release {short(sha)} is in use: {', '.join(running) or 'it is the deployed one'}.", state="It was left as it is."
             )
         self._releases.discard(sha)
 

@@ -31,7 +31,7 @@ from officeops.stack.local import launch
 if TYPE_CHECKING:
     import psutil
 
-_LOG_BYTES, _LOG_FILES = "10MB", 3
+LOG_BYTES, LOG_FILES = 10 << 20, 3  # of each program: the one that is written and two older ones
 _SAME_START_S = 5.0  # between the birth of a process and its first note
 _STOP_S = 120.0
 _SOCKET_BYTES = 107 - len(".4194304")  # supervisor binds it under a name with its process id behind, then links it into place
@@ -206,6 +206,14 @@ class Supervisor:
             self._see_off(self._daemon())
             self._end_orphans()
 
+    def kept(self) -> dict[str, tuple[int | None, int]]:
+        """How the logs of all programs are kept, as the supervisor that runs has it: bytes of a file (None: without a limit), and files."""
+        try:
+            raw = self._call("supervisor.getAllConfigInfo")
+        except (OSError, http.client.HTTPException, xmlrpc.client.Fault):
+            return {}
+        return {one["name"]: (one["stdout_logfile_maxbytes"] or None, one["stdout_logfile_backups"] + 1) for one in raw}
+
     def log(self, name: str) -> Path:
         """The program's current log; older ones have .1, .2 ... behind it."""
         return self.logs / f"{name}.log"
@@ -291,7 +299,7 @@ class Supervisor:
                 # The default of 3 gives up while a killed PostgreSQL's children still hold its shared memory.
                 f"startretries=1000000\nstopsignal={program['stop_signal']}\nstopwaitsecs={program['stop_wait']:.0f}\n"
                 "stopasgroup=false\nkillasgroup=true\nredirect_stderr=true\n"
-                f"stdout_logfile=logs/{name}.log\nstdout_logfile_maxbytes={_LOG_BYTES}\nstdout_logfile_backups={_LOG_FILES}\n"
+                f"stdout_logfile=logs/{name}.log\nstdout_logfile_maxbytes={LOG_BYTES}\nstdout_logfile_backups={LOG_FILES - 1}\n"
             )
         return "\n".join(sections).replace("%", "%%")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from officeops import files
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.process import Command
 from officeops.stack.port import Volume
@@ -40,7 +41,7 @@ class LocalVolumes:
     def all(self, *, measure: bool) -> list[Volume]:
         """Those that exist, by name."""
         found = [self._described(name) for name in sorted({*self.runbook.volumes, *self._made()}) if self.folder(name).is_dir()]
-        return [replace(one, bytes=_size(self.folder(one.name))) for one in found] if measure else found
+        return [replace(one, bytes=files.size(self.folder(one.name))) for one in found] if measure else found
 
     def get(self, name: str) -> Volume:
         """Raises UsageError when there is none of that name."""
@@ -160,22 +161,3 @@ def _synchronise(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _size(folder: Path) -> int:
-    """Bytes of all files, those with several names once. What goes away meanwhile does not count."""
-    seen: set[tuple[int, int]] = set()
-    total, waiting = 0, [folder]
-    while waiting:
-        with suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
-                    elif entry.is_file(follow_symlinks=False):
-                        found = entry.stat(follow_symlinks=False)
-                        if found.st_nlink == 1 or (found.st_dev, found.st_ino) not in seen:
-                            total += found.st_size
-                        if found.st_nlink > 1:
-                            seen.add((found.st_dev, found.st_ino))
-    return total

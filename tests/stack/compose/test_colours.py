@@ -7,15 +7,19 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from officeops.errors import OfficeOpsError, RefusedError, TransientError, UsageError
+from officeops.logs.audit import audit, fix
 from officeops.process import CommandError, CommandTimeoutError, run
+from officeops.site import open_site
 from officeops.stack.compose.engine import PROJECT, SERVICE
-from officeops.stack.port import Deployed, Release
+from officeops.stack.port import Deployed, LeftOver, Release
 from tests.support.engine import Engine
 from tests.support.ports import eventually
 from tests.support.small import Office, small_office
@@ -269,7 +273,8 @@ def test_what_is_wrong_with_a_releases_caddyfile_is_told(office: Office, change:
 def test_what_is_wrong_with_a_releases_compose_file_is_told(office: Office, change: Callable[[Path], object], named: str) -> None:
     with pytest.raises(OfficeOpsError):
         office.commit(change)
-    newest = max((office.stack.folder(office.release).parent).iterdir(), key=lambda path: path.stat().st_mtime)
+    folders = [path for path in office.stack.folder(office.release).parent.iterdir() if path.is_dir()]
+    newest = max(folders, key=lambda path: path.stat().st_mtime)
     (problem,) = office.stack.validate(Release(newest.name, office.release.built_at))
     assert named in problem
 
@@ -290,3 +295,92 @@ def test_a_migration_whose_time_is_up_is_ended_and_so_is_its_container(office: O
     with pytest.raises(CommandTimeoutError):
         run(office.stack.migration(office.release, ["upgrade", "forever"]), timeout=5)
     eventually(lambda: office.there(one_offs=True) == set(), what="the container's end")
+
+
+# --- log options -------------------------------------------------------------------------------------------------------------
+
+
+def test_containers_with_old_log_options_are_named_and_made_anew_without_an_interruption(office: Office) -> None:
+    override = office.repository / "docker-compose.override.yml"
+    options = '{driver: json-file, options: {max-size: 50m, max-file: "9"}}'
+    override.write_text(f"services: {{web-blue: {{logging: {options}}}, caddy: {{logging: {options}}}}}")
+    stack = open_site(office.site.config.folder).stack  # what a file says is asked once
+    stack.launch(office.release, "blue")
+    stack.recreate("caddy")
+    eventually(well(office, "blue"), what="blue")
+    override.unlink()
+
+    site = open_site(office.site.config.folder)
+    before = {one.service: one for one in audit(site)}
+    assert {name: one.verdict for name, one in before.items()} == {"postgres": "ok", "web": "outdated", "caddy": "outdated"}
+    assert "50 MiB, not at most 10 MiB" in before["web"].why
+    answers, stop = [], threading.Event()
+
+    fix(site, ["caddy"])
+    door = office.stack.front_door()
+
+    def ask() -> None:
+        while not stop.is_set():
+            answers.append(httpx.get(door, timeout=30).status_code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        done = fix(site, ["web"])
+    finally:
+        stop.set()
+        asking.join()
+    try:
+        assert done == ["web: made anew in green, without an interruption"]
+        assert {one.verdict for one in audit(site)} == {"ok"}
+        assert len(audit(site)) == 3
+        assert answers
+        assert set(answers) == {200}
+        # What the containers that are gone had printed was collected before they went.
+        assert {gap.service for gap in site.ledger.log_gaps()} == set()
+        assert {part.service for part in site.ledger.log_parts()} >= {"caddy", "postgres"}
+    finally:
+        stack = open_site(office.site.config.folder).stack
+        stack.launch(office.release, "blue")
+        eventually(well(office, "blue"), what="blue")
+
+
+# --- what is left over -------------------------------------------------------------------------------------------------------
+
+
+def test_of_what_the_builder_keeps_only_our_own_goes_and_only_when_it_is_old(office: Office) -> None:
+    mark = f": {uuid4().hex}"
+    release = office.commit(
+        replaced("docker-compose.yml", "        COPY web.py /web.py", f"        COPY web.py /web.py\n        RUN {mark}")
+    )
+
+    def kept(now: datetime) -> dict[str, LeftOver]:
+        return {one.name: one for one in office.stack.left_overs({office.release.sha, release.sha}, now) if one.kind == "build cache"}
+
+    def known() -> dict[str, str]:
+        return {one["ID"]: str(one["Description"]) for one in office.stack.engine.api.df()["BuildCache"]}
+
+    (ours,) = (name for name, description in known().items() if mark in description)
+    others = known().keys() - kept(datetime.now(UTC)).keys()
+    assert others
+    assert kept(datetime.now(UTC))[ours].stays
+    old = kept(datetime.now(UTC) + timedelta(days=8))
+    assert (old[ours].stays, [name for name, one in old.items() if not one.stays]) == (False, [ours])
+    office.stack.remove(old[ours])
+    assert ours not in known()
+    assert others <= known().keys()
+    office.stack.discard(release.sha)
+
+
+def test_names_of_images_below_are_what_they_were_again(office: Office) -> None:
+    engine, name = office.stack.engine, f"officeops-below/{uuid4().hex[:8]}:1"
+    one, another = (engine.image(office.stack._config.settings.model_dump()[key]) for key in ("python_image", "caddy_image"))
+    assert one is not None
+    assert another is not None
+    engine.api.tag(one, *name.split(":"))
+    try:
+        engine.api.tag(another, *name.split(":"))
+        office.stack.restore_bases({name: one, "not/here:1": "", "gone/since:1": "sha256:" + "0" * 64})
+        assert engine.image(name) == one
+    finally:
+        engine.remove_image(name)

@@ -1,0 +1,1 @@
+"""What services print: collected exactly once, stored, read again, summed up."""

@@ -1,0 +1,1 @@
+"""What is done regularly so that the host has room and the release that runs is not older than its security updates."""

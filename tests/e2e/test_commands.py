@@ -1,0 +1,74 @@
+"""The commands of releases on a whole office: what other programs may rely on, and what works while other things do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from officeops.gate import Gate
+from tests.e2e.conftest import Office
+from tests.support.ports import free_ports
+
+pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(600)]
+KEYS = {"from", "to", "strategy", "migrations", "switched_after_s", "drained_s", "seconds", "outcome"}
+
+
+def serving(office: Office) -> str | None:
+    """The release that answers."""
+    return Gate(office.site.stack).serving("/version")
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(office: Office) -> None:
+    before = office.site.ledger.releases()
+    planned = office.plane.officeops("deploy", office.first, "--dry-run", "--json")
+    assert planned.status == 0, planned.stderr
+    assert planned.json.keys() >= KEYS | {"steps", "checks"}
+    assert (planned.json["outcome"], planned.json["to"], serving(office)) == ("planned", office.first, office.second)
+    assert office.site.ledger.releases() == before
+
+
+def test_a_deploy_then_an_emergency_without_server_git_or_path(office: Office, tmp_path: Path) -> None:
+    deployed = office.plane.officeops("deploy", office.first, "--json", "--why", "to see it")
+    assert deployed.status == 0, deployed.stderr
+    assert deployed.json.keys() >= KEYS
+    assert (deployed.json["outcome"], deployed.json["from"], deployed.json["to"]) == ("deployed", office.second, office.first)
+    assert (serving(office), deployed.json["strategy"]) == (office.first, "blue-green")
+
+    refused = office.plane.officeops("emergency", "--json")
+    assert (refused.status, serving(office)) == (3, office.first)
+    alone = {"PREFECT_PORT": str(free_ports(1)[0]), "PATH": str(tmp_path)}
+    back = office.plane.officeops("emergency", "--yes", "--json", "--why", "on fire", **alone)
+    assert back.status == 0, back.stderr
+    assert back.json.keys() >= KEYS
+    assert (back.json["outcome"], back.json["to"], serving(office)) == ("rolled_back", office.second, office.second)
+
+
+def test_a_rollback_a_deploy_of_the_same_and_what_they_left(office: Office) -> None:
+    back = office.plane.officeops("rollback", "--to", office.first[:9], "--json")
+    assert back.status == 0, back.stderr
+    assert (back.json["outcome"], back.json["to"], serving(office)) == ("rolled_back", office.first, office.first)
+    again = office.plane.officeops("deploy", office.second, "--json")
+    assert (again.json["outcome"], serving(office)) == ("deployed", office.second)
+    same = office.plane.officeops("deploy", office.second, "--json")
+    assert (same.status, same.json["outcome"]) == (0, "unchanged")
+    known = office.plane.officeops("releases", "--json").json["releases"]
+    assert known[0].keys() >= {"id", "sha", "kind", "outcome", "why", "who", "retained"}
+    assert {one["sha"] for one in known if one["retained"]} == {office.first, office.second}
+    assert office.plane.officeops("reconcile", "--json").json == {"done": [], "troubles": []}
+
+
+@pytest.mark.parametrize("arguments", [("deploy", "nowhere"), ("rollback", "--to", "abcdef0")])
+def test_a_release_that_is_not_there_is_bad_usage(office: Office, arguments: tuple[str, ...]) -> None:
+    ended = office.plane.officeops(*arguments)
+    assert (ended.status, serving(office)) == (2, office.second)
+    assert "Nothing was" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_whoever_comes_second_is_refused_and_told_who_is_at_work(office: Office) -> None:
+    with office.site.locked("a deploy of somebody"):
+        for command in (("rollback",), ("emergency", "--yes"), ("reconcile",)):
+            ended = office.plane.officeops(*command)
+            assert ended.status == 3, ended.stderr
+            assert "a deploy of somebody" in ended.stderr

@@ -1,0 +1,134 @@
+"""Logs of containers: a real engine's, read by time, across rotation, restarts and containers that go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from uuid import uuid4
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from officeops.logs.collecting import keep_last_words
+from officeops.logs.reading import Reader
+from officeops.logs.storing import export_all
+from officeops.site import Site
+from officeops.stack.compose import logs
+from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, SERVICE
+from officeops.stack.port import LogSource
+from tests.support.engine import Engine
+from tests.support.killing import killer
+from tests.support.logs import exported, numbers
+from tests.support.ports import eventually
+from tests.support.site import RUNBOOK
+
+pytestmark = pytest.mark.xdist_group("compose")
+# Both streams, in bursts that have no time for a nanosecond of their own each, and a line that the engine cuts.
+PRINTER = """
+n=$1; while [ $n -lt $2 ]; do n=$((n+1)); echo "line $n out"; n=$((n+1)); echo "line $n err" >&2; done
+head -c 40000 /dev/zero | tr '\\\\0' x; echo " long"; while [ -z "$3" ]; do sleep 0.1; done
+"""
+Start = Callable[..., Container]
+
+
+@pytest.fixture
+def site(new_site: Callable[..., Site], engine: Engine) -> Site:
+    """One on Compose."""
+    made = new_site(OFFICEOPS_STACK="compose", **engine.env)
+    runbook = made.config.folder / "runbook.yaml"
+    runbook.write_text(RUNBOOK.replace("test_office", f"logs_{uuid4().hex[:8]}"))
+    from officeops.site import open_site
+
+    return open_site(made.config.folder)
+
+
+@pytest.fixture
+def start(site: Site, engine: Engine) -> Iterator[Start]:
+    """Starts a container of the service `caddy` that prints lines from one number to another, and then waits, or ends."""
+    with closing(engine.client()) as client, ExitStack() as stack:
+
+        def begin(first: int, last: int, ends: str = "", **options: object) -> Container:
+            labels = {PROJECT: site.name, SERVICE: "caddy", COMPOSE_ONE_OFF: "False"}
+            command = ["sh", "-c", PRINTER, "sh", str(first), str(last), ends]
+            container: Container = client.containers.create(engine.env["PYTHON_IMAGE"], command, labels=labels, **options)  # type: ignore[call-overload]
+            stack.callback(_remove, container)
+            container.start()
+            return container
+
+        yield begin
+
+
+def _remove(container: Container) -> None:
+    try:
+        container.remove(force=True)
+    except docker.errors.NotFound:
+        return
+
+
+def printed(container: Container, text: str) -> None:
+    """Waits until the engine has it."""
+    eventually(lambda: text in container.logs(tail=3).decode(), 60, text[-20:])
+
+
+def test_each_line_is_exported_once_across_kills_restarts_and_new_containers(site: Site, start: Start) -> None:
+    first = start(0, 400)
+    printed(first, " long")
+    with killer(site.config.folder, ["export logs"]) as killed:
+        moment = 0
+        while killed("export logs", moment):
+            moment += 1
+        first.restart(timeout=0)  # the same log goes on, with the same lines once more
+        printed(first, " long")
+        assert not killed("export logs", 10_000)
+        first.stop(timeout=0)
+        keep_last_words(site)  # as a release does between the end and the removal
+        first.remove()
+        second = start(400, 600)
+        printed(second, " long")
+        assert not killed("export logs", 10_000)
+    assert moment > 5
+    found = exported(site)
+    assert sorted(numbers(found)) == sorted([*range(1, 401), *range(1, 401), *range(401, 601)])
+    assert [len(line.text) for line in found if line.text.endswith(" long")] == [40_005] * 3
+    assert site.ledger.log_gaps() == []
+    assert max(numbers(Reader(site, ["caddy"]).last(3))) == 600
+
+
+def test_a_container_that_was_rotated_or_removed_too_soon_leaves_a_gap(site: Site, start: Start) -> None:
+    limits = docker.types.LogConfig(type="json-file", config={"max-size": "100k", "max-file": "2"})
+    container = start(0, 20, log_config=limits)
+    printed(container, " long")
+    export_all(site)
+    container.exec_run(["sh", "-c", "for n in $(seq 9000); do echo more $n; done > /proc/1/fd/1"])
+    printed(container, "more 9000")
+    export_all(site)
+    (rotated,) = site.ledger.log_gaps()
+    assert "rotated" in rotated.why
+    container.remove(force=True)
+    export_all(site)
+    export_all(site)
+    assert [gap.why.partition(" ")[0] for gap in site.ledger.log_gaps()] == ["the", "it"]
+    assert site.ledger.log_gaps()[1].before is None
+
+
+def test_lines_of_one_nanosecond_are_told_apart(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [b"2026-03-01T08:00:00.000000001Z %d\n" % number for number in range(1, 8)]
+    frames[5:] = [b"2026-03-01T08:00:00.000000000Z 6\n", b"2026-03-01T08:00:00.000000001Z 7\n"]  # another stream was a little late
+    there = frames[:3]
+    monkeypatch.setattr(logs, "_frames", lambda *_, **__: iter(there))
+    source = LogSource("c" * 64, "caddy", running=True)
+
+    def read(cursor: str | None) -> tuple[list[bytes], str]:
+        blocks = list(logs.read(site.stack.engine, source, cursor))  # type: ignore[attr-defined]
+        return [text for block in blocks for text in block.text.split(b"\n")], blocks[-1].cursor if blocks else str(cursor)
+
+    found, cursor = read(None)
+    assert (found, json.loads(cursor)["count"]) == ([b"1", b"2", b"3"], 3)
+    assert read(cursor) == ([], cursor)
+    there = frames[:5]
+    found, cursor = read(cursor)
+    assert found == [b"4", b"5"]
+    there = frames
+    assert read(cursor)[0] == [b"6", b"7"]
