@@ -11,6 +11,15 @@ from prefect.events.schemas.events import ResourceSpecification
 
 from officeops.config import Config
 
+# Every change of state, and no sign of life: the last one may come just after the suspension. Suspended too: asked anew, the time begins anew.
+_STATES = {
+    f"prefect.flow-run.{name}"
+    for name in (
+        "Suspended", "Paused", "Resuming", "Scheduled", "Late", "AwaitingConcurrencySlot", "AwaitingRetry", "Pending", "Running", "Retrying",
+        "Cancelling", "Cancelled", "Completed", "Failed", "Crashed", "TimedOut",
+    )
+}  # fmt: skip
+
 
 def expiry(config: Config) -> AutomationCore:
     """Acts when a suspended run of this stack changed its state in no way for as long as the runbook says."""
@@ -21,7 +30,7 @@ def expiry(config: Config) -> AutomationCore:
         description="Cancels a run that waits for an approval longer than the runbook allows. Nothing was changed by it.",
         trigger=EventTrigger(
             after={"prefect.flow-run.Suspended"},
-            expect={"prefect.flow-run.*"},
+            expect=_STATES,
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=ResourceSpecification({"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.stack:{stack}"}),
             for_each={"prefect.resource.id"},

@@ -12,20 +12,16 @@ from pydantic import SecretStr
 
 from deployments.changes import PLANNED, Changes
 from officeops.config import Config
-from officeops.notify import Channel, apprise_url, channels
-from officeops.runbook.parts import Role
-from officeops.settings import Settings
+from officeops.notify import apprise_url, every_channel
 
 # The server loads blocks by types that it knows. This one hands any Apprise URL to Apprise, whatever its name says.
 _TYPE = "slack-webhook"
-_KEYS = ("notify_urls", "notify_urls_warning", "notify_urls_critical")
-_ROLES: tuple[Role, ...] = ("system_administrator", "database_administrator", "development_lead")
 
 
 def apply_channels(client: SyncPrefectClient, config: Config, changes: Changes) -> dict[str, UUID]:
     """One block for each URL of .env. Returns their ids by the channels' names."""
     prefix = f"{config.runbook.stack.replace('_', '-')}-"
-    wanted = {_slug(prefix, one): one for one in every_channel(config.settings)}
+    wanted = {f"{prefix}{one.slug}": one for one in every_channel(config.settings)}
     known = {str(one.name): one for one in _known(client) if str(one.name).startswith(f"{prefix}notify-urls")}
     found = {}
     for name, channel in wanted.items():
@@ -41,21 +37,8 @@ def apply_channels(client: SyncPrefectClient, config: Config, changes: Changes) 
     return found
 
 
-def every_channel(settings: Settings) -> list[Channel]:
-    """Each URL of .env once."""
-    found: dict[str, Channel] = {}
-    for role in _ROLES:
-        for one in channels(settings, "critical", role):
-            found.setdefault(one.url.get_secret_value(), one)
-    return list(found.values())
-
-
 def _known(client: SyncPrefectClient) -> list[BlockDocument]:
     return [one for one in client.read_block_documents(include_secrets=True, limit=200) if one.block_type and one.block_type.slug == _TYPE]
-
-
-def _slug(prefix: str, channel: Channel) -> str:
-    return prefix + channel.name.lower().replace("_", "-").replace(" ", "-")
 
 
 def _save(name: str, url: str) -> UUID:

@@ -1,7 +1,8 @@
 """Brings the deployments to what prefect.yaml says. Only what differs is deployed, so that nothing else is touched.
 
-Prefect's own `deploy` un-pauses what an operator paused, and removes the runs that wait; both are put back: a run that was due while the
-server was away starts late, and is not forgotten.
+Prefect's own `deploy` un-pauses what it is not told about, so it is told what an operator paused, in the one request that changes a
+deployment: whatever fails or is killed afterwards, it stays paused. Runs that are due stay too, but for those of a deployment that loses a
+schedule: Prefect removes them all, so they are copied first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +22,6 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 from rich.console import Console
 
@@ -54,9 +55,9 @@ def apply_deployments(client: SyncPrefectClient, config: Config, changes: Change
             differing.append(one)
             changes.make(f"deployment {one.title}", f"changed ({', '.join(fields)})" if one.title in known else "created", _nothing)
     if differing and not changes.only_plan:
-        _deploy(client, config, file, differing, known, changes)
-    _prune(client, known, ours, changes)
+        _deploy(config, file, differing, known)
     found = known if changes.only_plan else _known(client, config.runbook.stack)
+    _prune(client, found, ours, changes)
     return {one.entrypoint: found[one.title].id if one.title in found else PLANNED for one in ours}
 
 
@@ -108,16 +109,9 @@ def _schedules(known: DeploymentResponse) -> dict[str | None, dict[str, Any]]:
     }
 
 
-def _deploy(
-    client: SyncPrefectClient, config: Config, file: dict[str, Any], differing: Sequence[Wanted], known: Known, changes: Changes
-) -> None:
+def _deploy(config: Config, file: dict[str, Any], differing: Sequence[Wanted], known: Known) -> None:
     paused = {title.split("/")[0]: _paused(one) for title, one in known.items()}
-    waiting = {title: _waiting(client, one.id) for title, one in known.items()}
-    _run_prefect_deploy(config, {**file, "deployments": [one.raw for one in differing]})
-    after = _known(client, config.runbook.stack)
-    for one in differing:
-        _pause(client, after[one.title], paused.get(one.flow))
-        _put_back(client, after[one.title], waiting.get(one.title, []), changes)
+    _run_prefect_deploy(config, {**file, "deployments": [_as_left(one.raw, paused.get(one.flow)) for one in differing]})
 
 
 def _run_prefect_deploy(config: Config, file: dict[str, Any]) -> None:
@@ -144,44 +138,12 @@ def _paused(known: DeploymentResponse) -> _Paused:
     return _Paused(known.paused, frozenset(one.slug for one in known.schedules if not one.active))
 
 
-def _pause(client: SyncPrefectClient, deployment: DeploymentResponse, before: _Paused | None) -> None:
-    """As an operator left it."""
+def _as_left(raw: dict[str, Any], before: _Paused | None) -> dict[str, Any]:
+    """A deployment's part of prefect.yaml, with what an operator paused."""
     if before is None:
-        return
-    for schedule in deployment.schedules:
-        if schedule.active and schedule.slug in before.schedules:
-            client.update_deployment_schedule(deployment.id, schedule.id, active=False)
-    if before.deployment and not deployment.paused:
-        client.pause_deployment(deployment.id)
-
-
-def _waiting(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
-    """Runs that are due, or that somebody asked for: those that nothing would make again."""
-    wanted = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": [StateType.SCHEDULED]}}})
-    now = datetime.now(UTC)
-    return [
-        one
-        for one in client.read_flow_runs(flow_run_filter=wanted)
-        if not one.auto_scheduled or (one.expected_start_time is not None and one.expected_start_time <= now)
-    ]
-
-
-def _put_back(client: SyncPrefectClient, deployment: DeploymentResponse, waiting: Sequence[FlowRun], changes: Changes) -> None:
-    """Runs that the deploy removed, at the time that they had."""
-    for one in waiting:
-        try:
-            client.read_flow_run(one.id)
-        except ObjectNotFound:
-            changes.make(
-                f"run of {deployment.name} due {one.expected_start_time:%Y-%m-%d %H:%M %Z}",
-                "put back",
-                lambda one=one: client.create_flow_run_from_deployment(  # type: ignore[misc]
-                    deployment.id,
-                    parameters=one.parameters,
-                    state=Scheduled(scheduled_time=one.expected_start_time),
-                    tags=sorted({*one.tags, CATCH_UP}),
-                ),
-            )
+        return raw
+    schedules = [{**one, "active": False} if one["slug"] in before.schedules else one for one in raw.get("schedules", [])]
+    return {**raw, "paused": before.deployment, **({"schedules": schedules} if schedules else {})}
 
 
 def _prune(client: SyncPrefectClient, known: Known, ours: Sequence[Wanted], changes: Changes) -> None:
@@ -196,13 +158,31 @@ def _prune(client: SyncPrefectClient, known: Known, ours: Sequence[Wanted], chan
                 changes.make(
                     f"deployment {title}",
                     f"without the schedule {schedule.slug or schedule.schedule} now",
-                    lambda at=deployment.id, one=schedule.id: _delete_schedule(client, at, one),  # type: ignore[misc]
+                    partial(_delete_schedule, client, deployment.id, schedule.id),
                 )
 
 
 def _delete_schedule(client: SyncPrefectClient, deployment: UUID, schedule: UUID) -> None:
-    """Prefect's deploy may have removed it already."""
-    try:
-        client.delete_deployment_schedule(deployment, schedule)
-    except ObjectNotFound:
-        return
+    """Prefect removes the waiting runs of all the deployment's schedules with it. What is due by another one nothing would make again."""
+    for one in _due(client, deployment):
+        if one.created_by is None or one.created_by.id != schedule:
+            client.create_flow_run_from_deployment(
+                deployment,
+                name=one.name,
+                parameters=one.parameters,
+                state=Scheduled(scheduled_time=one.expected_start_time),
+                tags=sorted({*one.tags, CATCH_UP}),
+                idempotency_key=f"{CATCH_UP} {one.id}",  # whoever is killed in between makes no second copy
+            )
+    client.delete_deployment_schedule(deployment, schedule)
+
+
+def _due(client: SyncPrefectClient, deployment: UUID) -> list[FlowRun]:
+    """Runs that schedules made and that should have begun."""
+    waiting = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": [StateType.SCHEDULED]}}})
+    now = datetime.now(UTC)
+    return [
+        one
+        for one in client.read_flow_runs(flow_run_filter=waiting)
+        if one.auto_scheduled and one.expected_start_time is not None and one.expected_start_time <= now
+    ]

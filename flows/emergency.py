@@ -39,7 +39,8 @@ class EmergencyOptions(Options):
 @accounted("emergency")
 def emergency(options: EmergencyOptions = EmergencyOptions()) -> Outcome | None:
     """No preflight, no backup, no bake: traffic first, everything else after. None after a dry run."""
-    with at_work(f"emergency rollback to {options.to}", wait_minutes=options.wait_minutes) as site:
+    # What killed runs left is seen to by the way back itself, after the requests.
+    with at_work(f"emergency rollback to {options.to}", wait_minutes=options.wait_minutes, looks_only=True) as site:
         release = steps.find(site, options.to)
         known_as(f"emergency rollback to {short(release.sha, 7)}{' (dry run)' if options.dry_run else ''}", release_tag(release.sha))
         plan = emergency_plan(site, release)

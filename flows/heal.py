@@ -24,7 +24,13 @@ class HealOptions(Options):
     )
 
 
-@flow(name="heal", flow_run_name=named("heal", "probe"), description="What is wrong, mended as the runbook says.", persist_result=False)
+@flow(
+    name="heal",
+    flow_run_name=named("heal", "probe"),
+    description="What is wrong, mended as the runbook says.",
+    timeout_seconds=6 * 3600,  # a model of many gigabytes may be fetched anew
+    persist_result=False,
+)
 @accounted("incident")
 def heal(options: HealOptions) -> State:
     """Started by the watcher's event, or by hand. What must be approved suspends it: the incident waits, and the run goes on with it. A

@@ -51,6 +51,8 @@ def rollback(options: RollbackOptions = RollbackOptions()) -> tuple[Plan, Downgr
         schema = steps.downgrades(site, release, accept_data_loss=options.accept_data_loss, dry_run=options.dry_run)
         plan = steps.look(site, release, kind="rollback")
         if options.dry_run or plan.unchanged:
+            if options.dry_run:
+                steps.report_plan(site, "rollback", rollback_plan(plan, schema))
             return plan, schema, None
         plan.require_passed()
         approve(site, "rollback", plan=rollback_plan(plan, schema), terms=release_terms(plan, schema), always=schema.needed)

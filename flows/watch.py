@@ -14,6 +14,7 @@ from tasks.account import accounted
     name="watch",
     flow_run_name=named("watch"),
     description="What the watcher found, for people; and whether it watches.",
+    timeout_seconds=600,
     persist_result=False,
 )
 @accounted("watch")

@@ -26,6 +26,7 @@ from officeops.runbook import Runbook
 from officeops.runbook.parts import Role
 from officeops.settings import Settings
 
+ROLES: tuple[Role, ...] = ("system_administrator", "database_administrator", "development_lead")
 Severity = Literal["info", "warning", "critical"]
 _RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
 _SIGNS: dict[Severity, str] = {"info": "✓", "warning": "!", "critical": "✗"}
@@ -58,6 +59,11 @@ class Channel:
 
     name: str
     url: SecretStr
+
+    @property
+    def slug(self) -> str:
+        """The name in lower case letters, digits and dashes."""
+        return self.name.lower().replace("_", "-").replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,15 @@ def channels(settings: Settings, severity: Severity, role: Role) -> list[Channel
     for key in keys:
         for number, url in enumerate(getattr(settings, key), 1):
             found.setdefault(url.get_secret_value(), Channel(f"{key.upper()} {number}", url))
+    return list(found.values())
+
+
+def every_channel(settings: Settings) -> list[Channel]:
+    """Each URL of .env once."""
+    found: dict[str, Channel] = {}
+    for role in ROLES:
+        for one in channels(settings, "critical", role):
+            found.setdefault(one.url.get_secret_value(), one)
     return list(found.values())
 
 

@@ -30,6 +30,7 @@ def put_in_order(site: Site) -> list[str]:
     Returns what could not be put in order now, for people. It stays in the journal for the next command: one thing that cannot be mended,
     such as a database that is down, must not keep people from mending another.
     """
+    site.stack.require_ours()
     site.stack.sweep()
     troubles = []
     for part in _PARTS:

@@ -16,6 +16,7 @@ from officeops.progress import shown_by
 from officeops.releases.rollout import KIND
 from officeops.site import Site, open_site
 from tasks.reporting import ProgressArtifacts
+from tasks.runs import cancel_needless, limited, mark_dead, seen_to_live
 
 _LATE = timedelta(minutes=5)
 
@@ -25,14 +26,22 @@ def at_work(doing: str, *, wait_minutes: float, looks_only: bool = False) -> Ite
     """The site of this process's folder with its lock held and what killed runs left put in order; long steps show their progress in the UI.
     looks_only: a dry run, which puts nothing in order and says what is not.
 
-    Waits up to `wait_minutes` for whoever holds the lock, saying who that is. Raises LockedError after that.
+    Waits up to `wait_minutes` for whoever holds the lock, saying who that is. Raises LockedError after that, and TookTooLongError when the
+    block takes longer than the runbook allows.
     """
     site = open_site()
     _say_when_late()
+    cancel_needless()
     holder = lock_holder(site.home, site.name)
     if holder:
         get_run_logger().warning("Waiting for %s (process %s), doing: %s, since %s", holder.who, holder.pid, holder.doing, holder.since)
-    with site.locked(doing, wait_s=wait_minutes * 60), shown_by(ProgressArtifacts()):
+    with (
+        seen_to_live(site),
+        site.locked(doing, wait_s=wait_minutes * 60),
+        limited(site.config.runbook.runs.max_hours),
+        shown_by(ProgressArtifacts()),
+    ):
+        mark_dead(site)
         if looks_only:
             for left in site.ledger.operations(KIND):
                 get_run_logger().warning(

@@ -181,6 +181,16 @@ class Backups(Part):
     level: Count = Field(1, ge=1, le=19, description="zstd level: a higher one is smaller and slower")
 
 
+class Runs(Part):
+    """What holds for every run."""
+
+    max_hours: Amount = Field(
+        12,
+        gt=0,
+        description="A run that works for longer is stopped, and people are told; waiting for its turn or for an approval is no work",
+    )
+
+
 Action = Literal["restore", "restore_undo", "downgrade", "contract", "stamp", "deploy", "rollback", "emergency", "archive"]
 
 
@@ -255,6 +265,7 @@ class Runbook(Part):
     rebuild: Rebuild = Field(Rebuild(), description="What the monthly rebuild renews beside the release")
     database: Database = Field(Database(), description="The database that is backed up")
     backups: Backups = Field(Backups(), description="How it is backed up")
+    runs: Runs = Field(Runs(), description="How long a run may take")
     approvals: Approvals = Field(Approvals(), description="What asks people first")
     probes: Probes = Field(Probes(), description="What is asked each minute")
     alerts: Alerts = Field(Alerts(), description="What people are told of it")

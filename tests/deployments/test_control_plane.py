@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from prefect.automations import AutomationCore
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.states import Scheduled
+from prefect.exceptions import ObjectNotFound
 
+from deployments import deploy
 from deployments.control_plane import NOTHING
+from deployments.wanted import filled
+from officeops.errors import OfficeOpsError
 from officeops.host import host_name
+from officeops.notify import ROLES
 from tests.support.control_plane import Plane
 from tests.support.ports import eventually
 
@@ -49,10 +56,24 @@ def test_runs_wait_in_the_queue_of_this_host_one_at_a_time_and_messages_never_be
     host = host_name(plane.site.config.settings)
     with plane.client() as client:
         queues = {one.name: one.concurrency_limit for one in client.read_work_queues(work_pool_name=f"officeops-{plane.site.name}")}
-        used = {one.work_queue_name for one in client.read_deployments() if one.concurrency_options}
+        used = {one.work_queue_name for one in client.read_deployments() if limited(one) == "ENQUEUE"}
     assert {name: queues[name] for name in (host, f"{host}.notices")} == {host: 1, f"{host}.notices": None}
     assert used == {host}
     assert plane.deployment("notify").work_queue_name == f"{host}.notices"
+
+
+def test_every_run_of_the_stack_has_somebody_who_answers_for_it(plane: Plane) -> None:
+    with plane.client() as client:
+        tags = {one.name: set(one.tags) for one in client.read_deployments()}
+    ours = {name: found for name, found in tags.items() if f"stack:{plane.site.name}" in found}
+    assert len(ours) > 10
+    assert [name for name, found in ours.items() if len(found & {f"role:{role}" for role in ROLES}) != 1] == []
+
+
+def limited(deployment: DeploymentResponse) -> str:
+    """What becomes of a run of it while another is under way."""
+    options = deployment.concurrency_options
+    return options.collision_strategy.value if options else ""
 
 
 def test_the_nightly_backup_is_scheduled_at_two_in_the_configured_zone(plane: Plane) -> None:
@@ -98,18 +119,78 @@ def test_choices_that_runs_put_into_a_form_are_no_difference(plane: Plane) -> No
     assert plane.plan() == []
 
 
-def test_a_run_that_was_due_is_put_back_when_a_deploy_removed_it(plane: Plane) -> None:
-    deployment, due = plane.deployment("restore-undo"), datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+def test_what_an_operator_paused_stays_paused_when_a_deploy_fails_half_way(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused, broken = plane.deployment("volume-backup"), plane.deployment("restore-undo")
+    file = filled(plane.site.config)
+    for one in file["deployments"]:
+        if one["name"] == broken.name:
+            one["concurrency_limit"] = {"limit": 1, "collision_strategy": "NONE THAT THERE IS"}
+    monkeypatch.setattr(deploy, "filled", lambda _config: file)
     with plane.client() as client:
-        client.create_flow_run_from_deployment(
-            deployment.id, state=Scheduled(scheduled_time=due), parameters={"options": {"wait_minutes": 7}}
+        client.pause_deployment(paused.id)
+        client.update_deployment_schedule(paused.id, paused.schedules[0].id, active=False)
+        client.update_deployment(paused.id, DeploymentUpdate(description=QUIET))
+        with pytest.raises(OfficeOpsError, match="Prefect's deploy failed"):
+            plane.apply()
+        after = plane.deployment("volume-backup")
+        assert after.description != QUIET, "it was deployed before the other failed"
+        assert (after.paused, [one.active for one in after.schedules]) == (True, [False])
+        client.resume_deployment(paused.id)
+        client.update_deployment_schedule(paused.id, after.schedules[0].id, active=True)
+
+
+def make_due(plane: Plane, deployment: DeploymentResponse) -> FlowRun:
+    """A run that a schedule has made, due since an hour; no worker takes it."""
+    with plane.client() as client:
+        found: list[FlowRun] = []
+
+        def scheduled() -> bool:
+            wanted = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment.id]}, "tags": {"all_": ["auto-scheduled"]}})
+            found[:] = [one for one in client.read_flow_runs(flow_run_filter=wanted) if one.state and one.state.is_scheduled()]
+            return bool(found)
+
+        eventually(scheduled, 60, "a scheduled run")
+        plane.sql(
+            "UPDATE public.flow_run SET work_queue_id = NULL, expected_start_time = now() - interval '1 hour', "
+            f"next_scheduled_start_time = now() - interval '1 hour' WHERE id = '{found[0].id}'"
         )
-        client.update_deployment(deployment.id, DeploymentUpdate(description=QUIET))
-        plane.apply()
-        waiting = [one for one in client.read_flow_runs() if one.deployment_id == deployment.id]
-    assert [(one.expected_start_time, one.parameters) for one in waiting] == [(due, {"options": {"wait_minutes": 7}})]
+        return client.read_flow_run(found[0].id)
+
+
+def test_a_run_that_is_due_survives_a_deploy_and_the_end_of_another_schedule(plane: Plane) -> None:
+    deployment = plane.deployment("nightly-backup")
+    due = make_due(plane, deployment)
     with plane.client() as client:
-        client.delete_flow_run(waiting[0].id)
+        client.update_deployment(deployment.id, DeploymentUpdate(description=QUIET))
+        assert len(plane.apply()) == 1
+        assert client.read_flow_run(due.id).expected_start_time == due.expected_start_time
+        client.create_deployment_schedules(deployment.id, [(CronSchedule(cron="0 5 * * *"), True)])
+        (said,) = plane.apply()
+        assert "without the schedule" in said
+        wanted = FlowRunFilter.model_validate({"deployment_id": {"any_": [deployment.id]}, "tags": {"all_": ["catch-up"]}})
+        (copy,) = client.read_flow_runs(flow_run_filter=wanted)
+        assert (copy.name, copy.expected_start_time, copy.parameters) == (due.name, due.expected_start_time, due.parameters)
+        client.delete_flow_run(copy.id)
+        with pytest.raises(ObjectNotFound):
+            client.read_flow_run(due.id)
+
+
+def test_two_applies_at_once_make_nothing_twice_and_what_is_twice_there_goes(plane: Plane) -> None:
+    prefix = f"{plane.site.name}: "
+    with plane.client() as client:
+        named = {one.name: one for one in client.read_automations() if one.name.startswith(prefix)}
+        gone = min(named)
+        twin = AutomationCore.model_validate(named[max(named)].model_dump(exclude={"id"}))
+        client.delete_automation(named[gone].id)
+        client.create_automation(twin)
+        with ThreadPoolExecutor(2) as both:
+            said = [line for lines in both.map(plane.command, ["apply", "apply"]) for line in lines]
+        assert sorted(said) == sorted(
+            [f"automation {gone}: created", f"automation {twin.name}: removed: there is another of this name", NOTHING]
+        )
+        there = [one for one in client.read_automations() if one.name.startswith(prefix)]
+    assert sorted(one.name for one in there) == sorted(named)
+    assert named[twin.name].id in {one.id for one in there}, "the older one stays"
 
 
 def test_what_the_files_no_longer_have_is_removed_and_nothing_of_others(plane: Plane) -> None:

@@ -22,7 +22,7 @@ from deployments.control_plane import POSTGRES, SERVER, WORKER
 from officeops.process import Command, started
 from officeops.stack.local.programs import caddy
 from officeops.stack.local.supervisor import Supervisor
-from tests.support.backend import CADDYFILE, listens
+from tests.support.backend import CADDYFILE
 from tests.support.control_plane import Plane
 from tests.support.ports import eventually, free_ports
 
@@ -93,8 +93,16 @@ def door(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
         "PREFECT": f"127.0.0.1:{plane.site.config.settings.prefect_port}", "PREFECT_FRONT": f"https://localhost:{secure}",
     }  # fmt: skip
     with started(Command((str(caddy()), "run", "--config", str(CADDYFILE)), environment, cwd=folder), timeout=600):
-        eventually(lambda: listens(secure), what="Caddy's start")
+        eventually(lambda: has_certificate(secure), what="Caddy's start")  # it listens before it has signed one
         yield f"http://localhost:{plain}", f"https://localhost:{secure}"
+
+
+def has_certificate(port: int) -> bool:
+    """Whether Caddy answers by TLS."""
+    try:
+        return httpx.get(f"https://localhost:{port}/", verify=trusting()).status_code > 0
+    except httpx.HTTPError:
+        return False
 
 
 def trusting() -> ssl.SSLContext:

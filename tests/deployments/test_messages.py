@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,8 +13,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Pending, Running, Scheduled, State
+from prefect.states import Pending, Running, Scheduled, State, Suspended
 
 from deployments.automations import Waits, apply_automations
 from deployments.changes import Changes
@@ -91,41 +93,62 @@ def automate(client: SyncPrefectClient, config: Config, waits: Waits) -> None:
     apply_automations(client, config, Changes(), deployments=deployments, blocks=blocks, waits=waits)
 
 
-def beat(client: SyncPrefectClient, plane: Plane, run: FlowRun) -> None:
-    """A sign of life of a run, as its process sends it."""
-    related = [{"prefect.resource.id": f"prefect.tag.stack:{plane.site.name}", "prefect.resource.role": "tag"}]
-    resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}"}
-    event = {"id": str(uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": "prefect.flow-run.heartbeat"}
-    client._client.post("/events", json=[{**event, "resource": resource, "related": related, "payload": {}}]).raise_for_status()
-
-
 def test_the_server_tells_of_late_and_stuck_runs_and_a_missing_backup_and_ends_runs_that_died(plane: Plane) -> None:
     nobody, tags = f"nobody-{uuid4().hex[:8]}", ["officeops", f"stack:{plane.site.name}"]
-    drill = plane.deployment("restore-drill")
+    drill, lost = plane.deployment("restore-drill"), plane.deployment("lost")
     with impatient(plane) as client:
         missing = len(told(plane, "/webhook", "no verified backup"))
         queue = client.create_work_queue(nobody, work_pool_name=f"officeops-{plane.site.name}")
         yesterday = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(days=1))
         late = client.create_flow_run_from_deployment(drill.id, state=yesterday, tags=tags, work_queue_name=nobody)
-        stuck, died = (run_of(client, drill.flow_id, "restore-drill", tags, state) for state in (Pending(), Running()))
-        beat(client, plane, died)
+        stuck = run_of(client, drill.flow_id, [*tags, "role:development_lead"], Pending())
+        died, waits = (run_of(client, drill.flow_id, tags, state) for state in (Running(), Suspended()))
+        for one in (waits, died):
+            plane.beat(one.id)  # of the one that waits: sent just when it was suspended
+
+        def looked_after() -> bool:
+            runs = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate({"deployment_id": {"any_": [lost.id]}}))
+            return any(one.parameters["options"]["run"] == str(waits.id) and one.state and one.state.is_completed() for one in runs)
+
         for name, run in (("late", late), ("stuck", stuck)):
             eventually(lambda run=run: told_of(plane, "/webhook", run.id), PATIENCE, f"a message of the {name} run")
         eventually(lambda: client.read_flow_run(died.id).state_name == "Crashed", PATIENCE, "the end of the run that died")
+        eventually(looked_after, PATIENCE, "a look at the run that waits")
         eventually(lambda: len(told(plane, "/webhook", "no verified backup")) > missing, PATIENCE, "a message of the missing backup")
         eventually(lambda: told_of(plane, "/webhook", died.id), PATIENCE, "a message of the run that died")
-        for run in (late, stuck):
+        assert client.read_flow_run(waits.id).state_name == "Suspended"
+        for run in (late, stuck, waits):
             client.delete_flow_run(run.id)
         client.delete_work_queue_by_id(queue.id)
     assert "a run is late" in told_of(plane, "/webhook", late.id)[0]
+    assert "Answers for it: database administrator" in told_of(plane, "/webhook", late.id)[0]
     assert "does not start" in told_of(plane, "/webhook", stuck.id)[0]
+    assert "Answers for it: development lead" in told_of(plane, "/webhook", stuck.id)[0]
     assert "No sign of life" in told_of(plane, "/webhook", died.id)[0]
 
 
-def run_of(client: SyncPrefectClient, flow_id: UUID, name: str, tags: list[str], state: State[Any]) -> FlowRun:
+def test_a_channel_that_did_not_take_what_the_server_told_is_asked_again(plane: Plane) -> None:
+    tags = ["officeops", f"stack:{plane.site.name}", "role:database_administrator"]
+    plane.channel.refusing = 1
+    with plane.client() as client:
+        waits = run_of(client, plane.deployment("restore").flow_id, tags, Suspended())
+        for path in ("/webhook", "/apprise"):
+            eventually(lambda path=path: told_of(plane, path, waits.id), PATIENCE, f"a message to {path}")
+        client.delete_flow_run(waits.id)
+    bodies = [body for path in ("/webhook", "/apprise") for body in told_of(plane, path, waits.id)]
+    again, first = sorted(bodies, key=lambda body: "told again" not in body)
+    for body in (again, first):
+        assert "a run waits for an approval" in body
+        assert "Answers for it: database administrator" in body
+        assert re.search(r"^Since: 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d JST$", body, re.MULTILINE), body
+    assert "told again" in again
+    assert "told again" not in first
+
+
+def run_of(client: SyncPrefectClient, flow_id: UUID, tags: list[str], state: State[Any]) -> FlowRun:
     """A run that no worker knows of."""
     wanted = {"type": state.type.value, "name": state.name}
-    run = {"flow_id": str(flow_id), "name": f"{name} of nobody", "tags": tags, "state": wanted}
+    run = {"flow_id": str(flow_id), "name": "a run of nobody", "tags": tags, "state": wanted}
     answer = client._client.post("/flow_runs/", json=run)
     answer.raise_for_status()
     return FlowRun.model_validate(answer.json())

@@ -109,7 +109,8 @@ def test_without_an_answer_the_run_is_cancelled_in_time_and_cannot_be_approved_a
         (automation,) = client.read_automations_by_name(expiry(known).name)
         client.update_automation(automation.id, expiry(replace(known, runbook=soon)))
     try:
-        asked = plane.start("restore", backup=backup)
+        asked = suspended(plane, plane.start("restore", backup=backup))
+        plane.beat(asked.id)  # the last sign of life of its process: it is no answer
         ended = plane.ended(asked, 150)
     finally:
         with plane.client() as client:

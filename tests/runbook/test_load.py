@@ -74,7 +74,7 @@ def read(folder: Path, text: str) -> Runbook:
 
 
 KEYS = (
-    "one of advice, alerts, application, approvals, archives, backups, contacts, database, logs, probes, rebuild, releases, remedies, services, stack, "
+    "one of advice, alerts, application, approvals, archives, backups, contacts, database, logs, probes, rebuild, releases, remedies, runs, services, stack, "
     "title, version, volumes"
 )
 PORTS = "one of HTTP_PORT, POSTGRES_PORT, REDIS_PORT, OLLAMA_PORT, BACKEND_PORT, BACKEND_GREEN_PORT, FRONTEND_PORT, FRONTEND_GREEN_PORT"

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags, FlowFilter, FlowFilterName
@@ -21,8 +23,10 @@ from deployments import control_plane
 from deployments.apply import apply, plan
 from officeops.config import Config
 from officeops.postgres import databases
+from officeops.postgres.connect import connected
 from officeops.process import Command, run
 from officeops.site import Site
+from officeops.stack.port import DatabaseAddress
 from tests.support.channel import Channel, listening
 from tests.support.paths import open_folder
 from tests.support.ports import eventually
@@ -121,6 +125,21 @@ class Plane:
         done = run(command, timeout=180, stdin=stdin, ok=range(256))
         return Ended(done.status, done.stdout.decode(), done.stderr)
 
+    def beat(self, run: UUID) -> None:
+        """A sign of life of a run, as its process sends it."""
+        related = [{"prefect.resource.id": f"prefect.tag.stack:{self.site.name}", "prefect.resource.role": "tag"}]
+        event = {"id": str(uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": "prefect.flow-run.heartbeat"}
+        about = {"resource": {"prefect.resource.id": f"prefect.flow-run.{run}"}, "related": related, "payload": {}}
+        with self.client() as client:
+            client._client.post("/events", json=[event | about]).raise_for_status()
+
+    def sql(self, sql: str) -> None:
+        """In Prefect's own database: what its API lets nobody do, such as making time pass."""
+        settings = self.site.config.settings
+        address = DatabaseAddress("127.0.0.1", settings.prefect_postgres_port, "prefect", settings.prefect_postgres_password, "prefect")
+        with connected(address, application="test") as connection:
+            connection.execute(sql.encode())
+
     def secrets(self) -> list[str]:
         """Every secret of .env, in clear."""
         values = self.site.config.settings.model_dump().values()
@@ -145,8 +164,6 @@ def running_plane(server: Running, database: str) -> Iterator[Plane]:
 
 def run_sql(server: Running, database: str, sql: str) -> list[tuple[Any, ...]]:
     """Runs SQL and returns the rows."""
-    from officeops.postgres.connect import connected
-
     with connected(server.address(database), application="test") as connection:
         cursor = connection.execute(sql.encode())
         return cursor.fetchall() if cursor.description else []
