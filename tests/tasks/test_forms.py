@@ -16,7 +16,7 @@ from tasks.approvals import form, people
 from tasks.choices import with_choices
 
 # Flows that change nothing of what is kept: backups, proofs, reports, messages. log-fix is tried dry by log-rotation.
-SAFE = {"nightly-backup", "volume-backup", "restore-drill", "watch", "notify", "log-fix"}
+SAFE = {"nightly-backup", "volume-backup", "restore-drill", "watch", "notify", "tell-again", "log-fix", "lost"}
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
