@@ -199,7 +199,7 @@ def test_an_export_that_was_killed_is_begun_anew(new_site: NewSite) -> None:
     (unfinished / "backend").mkdir(parents=True)
     (unfinished / "backend" / "half a file").touch()
     site.stack.build()
-    assert sorted(path.name for path in (site.home / "releases").iterdir()) == [sha]
+    assert sorted(path.name for path in (site.home / "releases").iterdir()) == [sha, f"{sha}.committed"]
     assert not (site.home / "releases" / sha / "backend" / "half a file").exists()
     assert (site.home / "releases" / sha / "backend" / "app" / "main.py").exists()
 
