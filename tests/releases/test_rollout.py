@@ -139,7 +139,7 @@ def test_leaving_in_the_middle_ends_where_it_began(office: Office) -> None:
 
 
 def test_a_way_back_that_fails_says_both_and_stays_in_the_journal(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise OfficeOpsError("The disk is gone.")
 
     with (
