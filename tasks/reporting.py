@@ -12,7 +12,10 @@ from uuid import UUID
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.logging import get_logger
 
+from officeops.errors import OfficeOpsError
+from officeops.host import host_name
 from officeops.progress import Step
+from officeops.site import open_site
 
 _FIRST_S, _EVERY_S = 2.0, 2.0
 log = get_logger("officeops")
@@ -35,12 +38,20 @@ def facts(rows: Mapping[str, object]) -> list[str]:
 
 def report(name: str, stack: str, markdown: str, *, description: str) -> None:
     """A report of this run; the newest of its key stands on the Artifacts page."""
-    create_markdown_artifact(markdown, key=key(name, stack), description=description)
+    create_markdown_artifact(markdown, key=key(name, stack), description=f"{description} ({_where(stack)})")
 
 
 def table(name: str, stack: str, rows: Sequence[dict[str, Any]], *, description: str) -> None:
     """A table of this run."""
-    create_table_artifact(list(rows), key=key(name, stack), description=description)
+    create_table_artifact(list(rows), key=key(name, stack), description=f"{description} ({_where(stack)})")
+
+
+def _where(stack: str) -> str:
+    """One server may show several stacks, on several hosts."""
+    try:
+        return f"{stack} on {host_name(open_site().config.settings)}"
+    except OfficeOpsError:  # what is wrong with the configuration is told by the run itself
+        return stack
 
 
 class ProgressArtifacts:

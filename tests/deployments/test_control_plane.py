@@ -220,3 +220,6 @@ def test_the_worker_runs_one_after_the_other_and_each_leaves_its_report(plane: P
     with plane.client() as client:
         artifacts = [client.read_artifacts(flow_run_filter=FlowRunFilter(id={"any_": [run.id]})) for run in ended]
     assert [{artifact.type for artifact in found} for found in artifacts] == [{"markdown", "table", "image"}] * 2
+    host = host_name(plane.site.config.settings)
+    said = [str(artifact.description) for found in artifacts for artifact in found if artifact.type != "image"]
+    assert all(one.endswith(f"({plane.site.name} on {host})") for one in said), said
