@@ -59,7 +59,8 @@ def officeops(site: Site, *arguments: str) -> str:
     command = Command((sys.executable, "-m", "officeops_cli.main", *arguments), environment, cwd=site.config.folder)
     done = run(command, timeout=900)
     print(done.stderr, file=sys.stderr, end="")
-    return done.stdout.decode().replace(str(site.config.folder), "…").rstrip()
+    shown = done.stdout.decode().replace(str(site.config.folder), "…")
+    return "\n".join(line.rstrip() for line in shown.rstrip().splitlines())
 
 
 def block(site: Site, *arguments: str) -> str:
