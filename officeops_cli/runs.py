@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deployments.control_plane import answers, api_url, client_environment
+from deployments.control_plane import answers, api_url, client_environment, prefect_home
 from officeops.config import Config
 from officeops.errors import OfficeOpsError
 from officeops.lock import LockedError, lock_holder
@@ -26,12 +26,23 @@ def recorded(config: Config, *, offline: bool, wait_minutes: float = 0) -> Itera
         raise LockedError(config.runbook.stack, holder)
     os.environ.update(client_environment(config, offline=offline))
     os.environ["OFFICEOPS_DIR"] = str(config.folder)
-    if not offline:
+    if offline:
+        prefect_home(config).mkdir(parents=True, exist_ok=True)  # its database goes there; where Prefect was never started there is none
+    else:
         require_server(config)
     from prefect import tags
 
-    with tags("officeops", f"stack:{config.runbook.stack}"), progress_bars():
-        yield
+    try:
+        with tags("officeops", f"stack:{config.runbook.stack}"), progress_bars():
+            yield
+    except RuntimeError as error:
+        if "ephemeral" not in str(error):
+            raise
+        raise OfficeOpsError(
+            f"A server of this run's own did not start: {error}",
+            state="Nothing was changed.",
+            todo="Try again when the machine is less busy; `emergency`, `reconcile` and `heal` need no server at all.",
+        ) from error
 
 
 def require_server(config: Config) -> None:

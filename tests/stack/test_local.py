@@ -9,6 +9,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ from officeops.site import Site, open_site
 from officeops.stack.local.programs import Places, program
 from tests.support.paths import open_folder
 from tests.support.ports import eventually
-from tests.support.stack import ODD, RunningStack, commit_beside, git, make_stack_site, processes, readable_python, supervisor
+from tests.support.stack import ODD, PROJECT, RunningStack, commit_beside, git, make_stack_site, processes, readable_python, supervisor
 
 pytestmark = pytest.mark.xdist_group("stack")
 NewSite = Callable[..., Site]
@@ -393,3 +394,9 @@ def test_an_ordinary_user_starts_asks_and_stops_it(account: str, repository: Pat
 def _ids(account: str) -> tuple[int, int]:
     known = pwd.getpwnam(account)
     return known.pw_uid, known.pw_gid
+
+
+def test_without_a_control_plane_ever_a_run_has_a_server_of_its_own(running: RunningStack) -> None:
+    argv = (sys.executable, "-m", "officeops_cli.main", "backup", "--offline", "--json")
+    done = run(Command(argv, {"PYTHONPATH": str(PROJECT)}, cwd=running.site.config.folder), timeout=180)
+    assert json.loads(done.stdout)["verified"]
