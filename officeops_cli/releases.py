@@ -210,7 +210,7 @@ def _print_outcome(done: Outcome, *, as_json: bool) -> None:
             "from": done.old, "to": done.new, "strategy": done.strategy,
             "migrations": {"from": done.migrations[0], "to": done.migrations[1]},
             "switched_after_s": rounded(done.switched_after_s), "drained_s": rounded(done.drained_s), "downtime_s": rounded(done.downtime_s),
-            "seconds": rounded(done.seconds), "outcome": done.outcome,
+            "seconds": rounded(done.seconds), "outcome": done.outcome, "notes": list(done.notes),
         }  # fmt: skip
         console.print_json_object(found)
         return
@@ -221,6 +221,9 @@ def _print_outcome(done: Outcome, *, as_json: bool) -> None:
         console.out.print(f"  {short(done.old or '')} had answered everything {done.drained_s:.1f} s after that.")
     if done.downtime_s is not None:
         console.out.print(f"  Nobody answered for {done.downtime_s:.1f} s.")
+    for note in done.notes:
+        console.err.print("[yellow]![/] ", end="")
+        console.err.print(note, markup=False, soft_wrap=True)
 
 
 def rounded(value: float | None) -> float | None:

@@ -147,9 +147,13 @@ def report_release(site: Site, plan: Plan, outcome: Outcome, *, why: str) -> Non
         "nobody answered for": _seconds(outcome.downtime_s) if outcome.downtime_s is not None else "not a moment", "all of it took": _seconds(outcome.seconds),
     }  # fmt: skip
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    notes = "".join(f"\n**{note}**\n" for note in outcome.notes)
     back = f"Next: `officeops rollback` goes back to `{short(outcome.old)}`." if outcome.old else "Next: `officeops status`."
     reporting.report(
-        plan.kind, site.name, f"## {plan.kind}\n| | |\n|---|---|\n{rows}\n\n{back}\n", description=f"{plan.kind} to {short(outcome.new)}"
+        plan.kind,
+        site.name,
+        f"## {plan.kind}\n| | |\n|---|---|\n{rows}\n{notes}\n{back}\n",
+        description=f"{plan.kind} to {short(outcome.new)}",
     )
 
 

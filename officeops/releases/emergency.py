@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from officeops.clock import iso
 from officeops.errors import OfficeOpsError
 from officeops.releases import records
 from officeops.releases.rollout import KIND, Outcome, Rollout, reconcile
-from officeops.stack.port import other
+from officeops.stack.port import Deployed, Release, other
 
 if TYPE_CHECKING:
     from officeops.site import Site
@@ -22,12 +23,13 @@ def back(site: Site, to: str = records.PREVIOUS, *, why: str = "", switched: Cal
     The caller holds the stack's lock. Nothing is watched afterwards: there is nothing better to go back to."""
     began = time.monotonic()
     before, release = site.stack.deployed(), records.release_of(site, records.find(site, to))
-    if _put_aside(site) and (now := site.stack.deployed()) and now.sha == release.sha:
+    if _put_aside(site) and (now := site.stack.deployed()) and _same(now, release):
         with suppress(OfficeOpsError):  # it gets no requests
             site.stack.retire(other(now.colour))
-        none = (None, None)
+        record = records.new_record(site, release, kind="emergency", strategy="blue-green", colour=now.colour, why=why)
+        records.change(site, record.id, outcome="deployed", deployed_at=iso(site.clock()))
         seconds = time.monotonic() - began
-        return Outcome(before.sha if before else None, release.sha, "blue-green", none, seconds, None, None, seconds, "rolled_back")
+        return Outcome(before.sha if before else None, release.sha, "blue-green", (None, None), seconds, None, None, seconds, "rolled_back")
     with Rollout.begin(site, release, kind="emergency", why=why) as rollout:
         rollout.launch()
         rollout.prove()
@@ -36,6 +38,10 @@ def back(site: Site, to: str = records.PREVIOUS, *, why: str = "", switched: Cal
         rollout.wait_for_requests()
         rollout.retire()
     return rollout.finish()
+
+
+def _same(deployed: Deployed, release: Release) -> bool:
+    return (deployed.sha, dict(deployed.settings)) == (release.sha, dict(release.settings))
 
 
 def _put_aside(site: Site) -> bool:

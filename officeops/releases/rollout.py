@@ -50,7 +50,8 @@ _UNDO_DRAIN_S = 30.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a taking over ended with. Seconds count from its begin; None: it did not come to that. `downtime_s`: how long nobody answered."""
+    """What a taking over ended with. Seconds count from its begin; None: it did not come to that. `downtime_s`: how long nobody answered.
+    `notes`: what was not done although it was asked for, for people."""
 
     old: str | None
     new: str
@@ -61,6 +62,7 @@ class Outcome:
     downtime_s: float | None
     seconds: float
     outcome: Literal["deployed", "rolled_back", "unchanged"]
+    notes: tuple[str, ...] = ()
 
 
 class Rollout:
@@ -79,6 +81,7 @@ class Rollout:
         self._switched_at: float | None = None
         self._empty = 0
         self._interrupted_at: float | None = None
+        self._notes: list[str] = []
         self.revisions: tuple[str | None, str | None] = (None, None)
         self.switched_after_s: float | None = None
         self.drained_s: float | None = None
@@ -265,6 +268,7 @@ class Rollout:
         return Outcome(
             self.old.sha if self.old else None, self.release.sha, self._strategy, self.revisions, self.switched_after_s,
             self.drained_s, self.downtime_s, time.monotonic() - self._began, "rolled_back" if kind in ("rollback", "emergency") else "deployed",
+            tuple(self._notes),
         )  # fmt: skip
 
     # The way back
@@ -319,7 +323,8 @@ class Rollout:
             try:
                 self.site.stack.reload_proxy(self.release)
             except OfficeOpsError as error:
-                records.change(self.site, self.operation, error=f"The front door kept its configuration: {error}")
+                self._notes.append(f"The front door kept its configuration: {error}")
+                records.change(self.site, self.operation, error=self._notes[-1])
 
     def _revive(self, old: Deployed) -> None:
         """The old release runs, if it was stopped or has ended meanwhile."""

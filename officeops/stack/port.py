@@ -318,7 +318,8 @@ class Stack(Protocol):
 
     def note_addresses(self) -> None:
         """Where the rolled services are now is written down for the front door, which needs it when nobody is there to resolve their
-        names. Every verb that starts or ends one does it; the watcher too, for what came back by itself."""
+        names. Every verb that starts or ends one does it; the watcher too, for what came back by itself. Raises OfficeOpsError, with
+        what was written before unchanged, when it cannot be known."""
         ...
 
     def data_folders(self) -> list[Path]:

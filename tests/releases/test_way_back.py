@@ -107,7 +107,10 @@ def test_with_a_full_disk_requests_go_back_before_anything_is_written(office: Of
 def test_an_emergency_after_a_killed_deploy_ends_it_and_is_over(office: Office) -> None:
     begun_and_killed(office)
     with Knocking(office.site) as knocking, office.site.locked("emergency"):
-        done = emergency.back(office.site)
+        done = emergency.back(office.site, why="all is on fire")
+    record = office.site.ledger.releases()[0]
+    assert (record.kind, record.sha, record.why, record.outcome) == ("emergency", office.first.sha, "all is on fire", "deployed")
+    assert emergency.unshown(office.site)[0] == record.id
     assert (done.old, done.new, done.outcome) == (office.second.sha, office.first.sha, "rolled_back")
     assert knocking.failures == []
     require_sound(office.site, office.first.sha)

@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from officeops.errors import OfficeOpsError
 from officeops.stack.compose import names
 from officeops.stack.compose.running import Running
 from officeops.stack.port import COLOURS
@@ -28,14 +27,12 @@ class Addresses:
         self._runbook, self._folder, self._running = config.runbook, folder, running
 
     def note(self) -> None:
-        """Every file says what is so now. Whoever runs beside us does the same."""
+        """Every file says what is so now. Whoever runs beside us does the same. Raises EngineDownError, with the files as they were: they are
+        for just that time."""
         for colour in COLOURS:
             for service in self._runbook.rolled():
-                try:
-                    _, address = self._running.address(service, colour)
-                except OfficeOpsError:
-                    address = _NOWHERE
-                self._write(names.named(self._runbook, service, colour), address)
+                found = self._running.address_if_any(service, colour)
+                self._write(names.named(self._runbook, service, colour), found[1] if found else _NOWHERE)
 
     def _write(self, name: str, address: str) -> None:
         path = self._folder / f"{name}.address"

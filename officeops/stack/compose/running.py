@@ -57,13 +57,18 @@ class Running:
     def address(self, service: str, colour: Colour | None = None) -> tuple[dict[str, Any], str]:
         """Everything about the service's running container, and its own address: nothing is published, but the engine's host, and
         containers on the same network, reach it there. Raises OfficeOpsError when there is none."""
+        found = self.address_if_any(service, colour)
+        if found is None:
+            called = names.named(self._runbook, service, colour or self._serving())
+            raise OfficeOpsError(f"{called} is not running.", state="Nothing was changed.", todo="Start it with `officeops up`.")
+        return found
+
+    def address_if_any(self, service: str, colour: Colour | None = None) -> tuple[dict[str, Any], str] | None:
+        """The same; None when there is none. Raises EngineDownError when nobody knows."""
         ids = self.of(service, colour, running_only=True)
         found = self._engine.inspect(ids[0]) if ids else None
         place = containers.address(found) if found else None
-        if found is None or place is None:
-            called = names.named(self._runbook, service, colour or self._serving())
-            raise OfficeOpsError(f"{called} is not running.", state="Nothing was changed.", todo="Start it with `officeops up`.")
-        return found, place[1]
+        return (found, place[1]) if found is not None and place is not None else None
 
     def wait(self, services: Sequence[str], timeout: float) -> None:
         """Until all are healthy. Raises OfficeOpsError naming the first that cannot become so, with its last words."""

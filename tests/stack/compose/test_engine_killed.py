@@ -92,6 +92,8 @@ def test_what_serves_goes_on_and_the_next_command_ends_what_was_begun(
         assert "officeops reconcile" in str(caught.value)
         with pytest.raises(EngineDownError, match="does not answer"):
             office.stack.services()
+        with pytest.raises(EngineDownError, match="does not answer"):
+            office.stack.note_addresses()  # as the watcher does: what was known stays so
         asked = knocking.asked
         eventually(lambda: knocking.asked > asked + 50, what="requests while there is no engine")
         daemon.start()
