@@ -146,3 +146,18 @@ def test_events_come_through_the_front_door_by_a_websocket(plane: Plane, door: t
             return found
 
     assert asyncio.run(first_word())["type"] == "auth_success"
+
+
+def test_a_server_that_is_killed_while_a_run_works_keeps_its_slot_and_gets_it_back(plane: Plane) -> None:
+    def works() -> bool:
+        with plane.client() as client:
+            state = client.read_flow_run(first.id).state
+        return state is not None and state.is_running()
+
+    first = plane.start("nightly-backup")
+    eventually(works, 120, "the run's begin")
+    kill(plane, SERVER)
+    eventually(lambda: control_plane.is_ready(plane.site.config.settings), 240, "the server's return")
+    ended = plane.ended(first)
+    following = plane.ended(plane.start("nightly-backup"))
+    assert (ended.state_name, following.state_name) == ("Completed", "Completed"), (ended.state, following.state)
