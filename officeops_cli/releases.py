@@ -188,7 +188,9 @@ def _print_plan(plan: Plan) -> None:
     old = short(plan.old.sha) if plan.old else "nothing"
     console.out.print(f"[bold]{plan.kind}[/] ({plan.strategy}): {old} → {short(plan.new.sha)}")
     for number, step in enumerate(plan.steps, 1):
-        console.out.print(f"  {number}. {step}", markup=False, soft_wrap=True)
+        console.out.print(f"  {number}. {step.text}", markup=False, soft_wrap=True)
+        for command in step.commands:
+            console.out.print(f"       {command}", markup=False, highlight=False, soft_wrap=True)
     signs = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "stop": "[red]✗[/]"}
     for check in plan.checks:
         console.out.print(f"{signs[check.verdict]} {check.name}: ", end="")

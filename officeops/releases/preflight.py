@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,14 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One thing that will be done. commands: what that runs, as a person would type it; values that the environment has are not in it."""
+
+    text: str
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a taking over would do. `old`: the release that runs. `proxy`: the front door's configuration would have to change.
     `backup`: one is made first."""
@@ -45,7 +54,7 @@ class Plan:
     migrations: MigrationPlan
     proxy: bool
     backup: bool
-    steps: tuple[str, ...] = field(default=())
+    steps: tuple[Step, ...] = field(default=())
 
     @property
     def unchanged(self) -> bool:
@@ -71,7 +80,11 @@ class Plan:
         """For people: what would be done, what was looked at, the migrations with their SQL."""
         old = f"`{short(self.old.sha)}` ({self.old.colour})" if self.old else "nothing"
         lines = [f"**{self.kind}**, {self.strategy}: {old} → `{short(self.new.sha)}`", ""]
-        lines += [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
+        for number, step in enumerate(self.steps, 1):
+            lines += [
+                f"{number}. {step.text}",
+                *(["", "   ```sh", *(f"   {one}" for one in step.commands), "   ```"] if step.commands else []),
+            ]
         lines += ["", "| check | | |", "|---|---|---|"]
         signs = {"ok": "✓", "note": "!", "stop": "✗"}
         lines += [f"| {check.name} | {signs[check.verdict]} | {_cell(check.detail)} |" for check in self.checks]
@@ -94,7 +107,8 @@ class Plan:
         return {
             "from": self.old.sha if self.old else None, "to": self.new.sha, "strategy": self.strategy,
             "migrations": {"from": self.migrations.current, "to": pending[-1]["revision"] if pending else self.migrations.current},
-            "sql": pending, "waiting": [revision.id for revision in self.migrations.contract], "steps": list(self.steps),
+            "sql": pending, "waiting": [revision.id for revision in self.migrations.contract], "steps": [step.text for step in self.steps],
+            "commands": [list(step.commands) for step in self.steps],
             "checks": [{"name": one.name, "verdict": one.verdict, "detail": one.detail} for one in self.checks],
         }  # fmt: skip
 
@@ -217,26 +231,36 @@ def _proxy_differs(site: Site, old: Deployed, release: Release) -> bool:
 
 def _steps(
     site: Site, strategy: Strategy, old: Deployed | None, release: Release, migrations: MigrationPlan, *, backup: bool
-) -> Iterator[str]:
+) -> Iterator[Step]:
     """The exact plan, in order."""
     if old is None:
-        yield f"start every service on {short(release.sha)}, the schema at its newest revision"
+        yield Step(f"start every service on {short(release.sha)}, the schema at its newest revision", ("officeops up",))
         return
     from officeops.stack.port import other
 
     asked, rolled = site.config.runbook.releases, ", ".join(site.config.runbook.rolled())
     colour = other(old.colour)
     if backup:
-        yield "back the database up (`officeops backup`), verified"
+        yield Step("back the database up, verified", ("officeops backup",))
+    retire = tuple(site.stack.retire_commands(old.colour)) if rolled else ()
     if strategy == "recreate":
-        yield f"stop {rolled or 'the apps'} of {short(old.sha)}: nobody answers from here on"
-    for pending in migrations.expand:
-        yield f"`alembic upgrade {pending.revision.id}` from the new release, {pending.revision.doc}"
-    yield f"start {rolled} of {short(release.sha)} in {colour}, gate shut"
-    yield f"ask it: ready {asked.ready_checks} times in a row, {len(asked.smoke)} smoke requests"
-    yield f"remove `{site.stack.gate_folder.name}/{colour}.drain`, make `{site.stack.gate_folder.name}/{old.colour}.drain`"
-    yield f"watch it for {asked.bake_seconds:g} s, with {old.colour} still up; wait up to {asked.stream_seconds:g} s for the requests of {old.colour}"
-    yield f"keep the log of {short(old.sha)} and stop it ({old.colour})"
+        yield Step(f"stop {rolled or 'the apps'} of {short(old.sha)}: nobody answers from here on", retire)
+    if migrations.expand:
+        described = ", ".join(f"{one.revision.id} ({one.revision.doc})" for one in migrations.expand)
+        last = site.stack.migration(release, ["upgrade", migrations.expand[-1].revision.id])
+        yield Step(f"migrate, by the program of the new release: {described}", (shlex.join(last.argv),))
+    launch = tuple(site.stack.launch_commands(release, colour)) if rolled else ()
+    yield Step(f"start {rolled or 'the apps'} of {short(release.sha)}{f' in {colour}, gate shut' if rolled else ''}", launch)
+    requests = tuple(f"GET {one.path} of {one.service}" for one in asked.smoke)
+    yield Step(f"ask it: ready {asked.ready_checks} times in a row, {len(asked.smoke)} smoke requests", requests)
+    if not rolled:
+        return
+    opened, shut = (shlex.quote(str(site.stack.gate_folder / f"{one}.drain")) for one in (colour, old.colour))
+    yield Step(f"switch: the gate of {colour} opens, that of {old.colour} is shut", (f"rm {opened}", f"touch {shut}"))
+    yield Step(
+        f"watch it for {asked.bake_seconds:g} s, with {old.colour} still up; wait up to {asked.stream_seconds:g} s for the requests of {old.colour}"
+    )
+    yield Step(f"keep the log of {short(old.sha)} and stop it ({old.colour})", () if strategy == "recreate" else retire)
 
 
 def _cell(text: str) -> str:

@@ -97,18 +97,37 @@ def settings_of(site: Site, identifier: str) -> dict[str, str]:
 
 
 def find(site: Site, wanted: str = PREVIOUS) -> ReleaseRecord:
-    """`previous`: the one before the one that runs; else the one whose sha begins so. Raises UsageError naming what there is."""
+    """`previous`: the one before the one that runs, never one that was left by going back; else the one whose sha begins so. Raises
+    UsageError naming what there is."""
     known, serves = retained(site), running(site)
     others = [record for record in known if record != serves]
-    fitting = others[:1] if wanted == PREVIOUS else _meant(others, wanted.lower()) or _meant(known, wanted.lower())
+    fitting = _previous(site, others) if wanted == PREVIOUS else _meant(others, wanted.lower()) or _meant(known, wanted.lower())
     if len({record.sha for record in fitting}) == 1:
         return fitting[0]  # of one commit that ran with several settings, as it ran last
     names = ", ".join(short(record.sha) for record in others) or "none"
+    missing = "There is no release before the one that runs" if wanted == PREVIOUS else f"There is no release {wanted!r} to go back to"
+    left = "; what is left was gone back from" if wanted == PREVIOUS and others else ""
     raise UsageError(
-        f"There is no release {wanted!r} to go back to." if not fitting else f"{wanted!r} is the beginning of several releases.",
+        f"{missing}{left}." if not fitting else f"{wanted!r} is the beginning of several releases.",
         state=f"Nothing was changed. Releases on this host beside the one that runs: {names}.",
         todo="Name one of them, or build another one with `officeops deploy REF`.",
     )
+
+
+def _previous(site: Site, others: list[ReleaseRecord]) -> list[ReleaseRecord]:
+    """A release that was left by a rollback was no good: whoever goes back again wants the one before the one that runs. One that was named
+    on purpose counts again."""
+    line = list[_Key]()
+    for record in reversed(site.ledger.releases()):
+        if record.outcome != "deployed":
+            continue
+        key = _key(record.sha, settings_of(site, record.id))
+        if key in line and record.kind in ("rollback", "emergency"):
+            del line[line.index(key) + 1 :]
+        else:
+            line = [*(one for one in line if one != key), key]
+    by_key = {_key(record.sha, settings_of(site, record.id)): record for record in others}
+    return [by_key[key] for key in reversed(line) if key in by_key][:1]
 
 
 def _meant(known: list[ReleaseRecord], wanted: str) -> list[ReleaseRecord]:

@@ -176,8 +176,7 @@ class Rollout:
 
         schema = Schema(self.site)
         current = schema.current()
-        self.site.ledger.advance(self.operation, "downgrade", downgraded_from=current)
-        self._state = "downgrade"
+        self._journal("downgrade", downgraded_from=current)
         schema.downgrade(target)
         self.revisions = (current, target)
 

@@ -282,6 +282,14 @@ class Stack(Protocol):
         last: called when they have ended, while what they printed can still be read."""
         ...
 
+    def launch_commands(self, release: Release, colour: Colour) -> list[str]:
+        """What `launch` has run, as a person would type it. What programs find in their environment is not in it."""
+        ...
+
+    def retire_commands(self, colour: Colour) -> list[str]:
+        """What `retire` does, as a person would type it; nothing when nothing runs in that colour."""
+        ...
+
     def recreate(self, service: str, *, timeout: float = 60) -> None:
         """One that is not rolled is made anew as today's configuration and the release that runs say, and is healthy when this returns.
         Nobody answers meanwhile. Raises UsageError for a rolled one: a release takes its place without an interruption."""

@@ -23,7 +23,12 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(office: Office) -> None:
     before = office.site.ledger.releases()
     planned = office.plane.officeops("deploy", office.first, "--dry-run", "--json")
     assert planned.status == 0, planned.stderr
-    assert planned.json.keys() >= KEYS | {"steps", "checks"}
+    assert planned.json.keys() >= KEYS | {"steps", "commands", "checks"}
+    commands = [command for of_step in planned.json["commands"] for command in of_step]
+    assert len(planned.json["commands"]) == len(planned.json["steps"])
+    assert any(str(office.site.stack.gate_folder) in command and command.startswith("rm ") for command in commands)
+    shown = office.plane.officeops("deploy", office.first, "--dry-run").stdout
+    assert all(command in shown for command in commands)
     assert (planned.json["outcome"], planned.json["to"], serving(office)) == ("planned", office.first, office.second)
     assert office.site.ledger.releases() == before
 

@@ -68,16 +68,18 @@ def _at_start(code: str) -> Patch:
     )
 
 
-def _migration(name: str, statement: str) -> Patch:
-    """A revision after the last one."""
+def _migration(name: str, statement: str, back: str = "", *, contract: bool = False) -> Patch:
+    """A revision after the last one. back: the statement that undoes it."""
+    undo = f'op.execute("{back}")' if back else "pass"
+    marked = "\ncontract = True" if contract else ""
 
     def patch(tree: Path) -> None:
         versions = tree / "backend" / "alembic" / "versions"
         last = max(path.name[:4] for path in versions.glob("[0-9]*.py"))
         revision = f"{int(last) + 1:04d}"
         (versions / f"{revision}_{name}.py").write_text(
-            f'"""{name}."""\n\nfrom alembic import op\n\nrevision = "{revision}"\ndown_revision = "{last}"\n\n\n'
-            f'def upgrade() -> None:\n    op.execute("{statement}")\n\n\ndef downgrade() -> None:\n    pass\n'
+            f'"""{name}."""\n\nfrom alembic import op\n\nrevision = "{revision}"\ndown_revision = "{last}"{marked}\n\n\n'
+            f'def upgrade() -> None:\n    op.execute("{statement}")\n\n\ndef downgrade() -> None:\n    {undo}\n'
         )
 
     return patch
@@ -152,6 +154,8 @@ VARIANTS: Mapping[str, Patch] = {
     # Does not stop when it is asked to.
     "hangs-on-sigterm": _at_start("    uvicorn.Server.handle_exit = lambda *_: None\n"),
     "expanding": _migration("expanding", "ALTER TABLE messages ADD COLUMN IF NOT EXISTS more text"),
+    # What the older release does not do without, although it says so.
+    "contracting": _migration("contracting", "CREATE TABLE newer (n int)", "DROP TABLE newer", contract=True),
     "failing-migration": _migration("failing", "ALTER TABLE nowhere ADD COLUMN more text"),
     "hanging-migration": _migration("hanging", "SELECT pg_sleep(3600)"),
     # Takes SLOW_START_S before it listens.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,10 @@ def opened(running: RunningStack, repository: Path) -> Office:
     running.stack.seed(running.release)
     pull_models(site, running.release)
     second = build(site, commit_variant(repository, "good"))
-    return Office(running, repository, site, build(site, running.release.sha), second)
+    first, deployed = build(site, running.release.sha), site.stack.deployed()
+    assert deployed is not None
+    site.stack.record(replace(deployed, settings=first.settings))  # it was started with today's, as a deploy does
+    return Office(running, repository, site, first, second)
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,17 @@ from contextlib import ExitStack
 import pytest
 
 from officeops.ledger import Ledger
-from officeops.releases.rollout import reconcile
+from officeops.releases.rollout import bring_up, reconcile
+from officeops.releases.schema import Schema
+from officeops.stack.port import Release
 from tests.releases.conftest import STACKS, Office
-from tests.support.releases import VERBS, Knocking, killer, require_sound, roll_out
+from tests.support.paths import open_folder
+from tests.support.releases import VERBS, Knocking, build, killer, quick, require_sound, roll_out
+from tests.support.stack import make_repository, make_stack_site
 
 Kill = Callable[[str, str, str, str], bool]
 FORWARD = ("retire", "finish")
+AHEAD = "0005"  # the revision of the release that is ahead
 AFTER = [("after", verb) for verb in VERBS[:-1]]
 # Killed between the journal and the deed: on Compose only where the two stacks differ in the deed.
 BEFORE = {"local": [("before", verb) for verb in VERBS[1:]], "compose": [("before", "switch"), ("before", "retire")]}
@@ -99,3 +104,52 @@ def test_the_way_back_that_is_killed_is_gone_to_its_end(office: Office, killers:
             assert len(reconcile(office.site)) == 1
     assert knocking.failures == []
     require_sound(office.site, office.first.sha)
+
+
+@pytest.fixture
+def contracted(office: Office) -> Iterator[Release]:
+    """A release serves whose schema the first one could not use; afterwards the schema is as it was."""
+    newer = build(office.site, office.variant("contracting"))
+    roll_out(office.site, newer)
+    schema = Schema(office.site)
+    before = schema.current()
+    with office.site.locked("test"):
+        assert schema.contract([newer]).after == AHEAD
+    yield newer
+    with office.site.locked("test", wait_s=60):
+        reconcile(office.site)
+        if schema.current() == AHEAD:
+            schema.downgrade(before or "base")
+
+
+@pytest.mark.parametrize(("when", "verb"), [("before", "downgrade"), ("after", "downgrade"), ("after", "switch"), ("after", "retire")])
+def test_a_rollback_with_the_schema_that_is_killed_leaves_schema_and_release_together(
+    office: Office, contracted: Release, killers: Callable[[Office], Kill], when: str, verb: str
+) -> None:
+    plan = Schema(office.site).downgrades(office.first)
+    assert (plan.needed, plan.drops) == (True, ("table newer, 0 rows",))
+    with Knocking(office.site) as knocking:
+        assert killers(office)("rollback with the schema", office.first.sha, when, verb)
+        with office.site.locked("reconcile"):
+            assert len(reconcile(office.site)) == 1
+    assert knocking.failures == []
+    held = verb in FORWARD
+    require_sound(office.site, office.first.sha if held else contracted.sha)
+    assert Schema(office.site).current() == (plan.target if held else AHEAD)
+
+
+@pytest.mark.xdist_group("releases")
+def test_a_first_release_that_is_killed_anywhere_is_gone_on_with() -> None:
+    with open_folder() as folder:
+        site = quick(make_stack_site(folder / "office", make_repository(folder)))
+        try:
+            release = build(site, "HEAD")
+            with killer(site.config.folder) as killed:
+                for when, verb in (("before", "up"), ("before", "models"), ("before", "prove"), ("after", "up"), ("before", "finish")):
+                    assert killed("first", release.sha, when, verb), (when, verb)
+            with site.locked("test"):
+                assert bring_up(site, release) == []
+            require_sound(site, release.sha)
+            assert [one.outcome for one in site.ledger.releases()][0] == "deployed"
+        finally:
+            site.stack.down()

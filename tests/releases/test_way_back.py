@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from officeops.errors import OfficeOpsError
+from officeops.errors import OfficeOpsError, UsageError
 from officeops.gate import Gate
 from officeops.ledger import Ledger
 from officeops.ledger.ledger import LedgerError
@@ -77,6 +77,23 @@ def test_a_commit_that_ran_with_other_settings_can_be_gone_back_to(office: Offic
         assert (found.sha, found.settings) == (office.first.sha, office.first.settings)
     roll_out(office.site, found, kind="rollback")
     assert records.running(office.site) == records.retained(office.site)[0]
+
+
+@pytest.mark.parametrize("office", LOCAL, indirect=True)
+def test_a_release_that_was_gone_back_from_is_not_the_previous_one_until_it_is_named(office: Office) -> None:
+    def previous() -> str:
+        try:
+            return records.find(office.site).sha
+        except UsageError as error:
+            return error.what
+
+    before = previous()
+    roll_out(office.site, office.second)
+    assert previous() == office.first.sha
+    roll_out(office.site, office.first, kind="rollback")
+    assert previous() in ({before} - {office.second.sha}) | {"There is no release before the one that runs; what is left was gone back from."}
+    roll_out(office.site, office.second, kind="rollback")
+    assert previous() == office.first.sha
 
 
 @pytest.mark.parametrize("office", LOCAL, indirect=True)

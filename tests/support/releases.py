@@ -21,7 +21,7 @@ from officeops.config import Config
 from officeops.errors import OfficeOpsError
 from officeops.gate import Gate
 from officeops.releases import records
-from officeops.releases.rollout import Kind, Outcome, Rollout, Strategy, reconcile
+from officeops.releases.rollout import Kind, Outcome, Rollout, Strategy, bring_up, reconcile
 from officeops.releases.schema import Schema
 from officeops.runbook.model import Releases
 from officeops.site import Site, open_site
@@ -51,15 +51,24 @@ def build(site: Site, ref: str) -> Release:
 
 
 def roll_out(
-    site: Site, release: Release, *, kind: Kind = "deploy", strategy: Strategy = "blue-green", why: str = "", reload_proxy: bool = False
+    site: Site,
+    release: Release,
+    *,
+    kind: Kind = "deploy",
+    strategy: Strategy = "blue-green",
+    why: str = "",
+    reload_proxy: bool = False,
+    downgrade: str = "",
 ) -> Outcome:
-    """As the flow does, without looking before."""
+    """As the flow does, without looking before. downgrade: the revision that the schema goes back to."""
     begun = partial(Rollout.begin, site, release, kind=kind, strategy=strategy, why=why, reload_proxy=reload_proxy)
     with site.locked(f"{kind} of a test", wait_s=60), begun() as rollout:
         if strategy == "recreate":
             rollout.interrupt()
         rollout.expand(Schema(site).plan(release))
         rollout.launch()
+        if downgrade:
+            rollout.downgrade(downgrade)
         rollout.prove()
         rollout.switch()
         rollout.bake()
@@ -139,6 +148,10 @@ Doing = Callable[[Site, Release], object]
 DOINGS: dict[str, Doing] = {
     "deploy": lambda site, release: roll_out(site, release),
     "rollback": lambda site, release: roll_out(site, release, kind="rollback"),
+    "rollback with the schema": lambda site, release: roll_out(
+        site, release, kind="rollback", downgrade=Schema(site).downgrades(release).target or "base"
+    ),
+    "first": lambda site, release: _first(site, release),
     "recreate": lambda site, release: roll_out(site, release, strategy="recreate"),
     "broken": lambda site, release: _undone(site, release),
     "emergency": lambda site, release: _emergency(site, release),
@@ -152,6 +165,11 @@ def _undone(site: Site, release: Release) -> object:
         rollout.prove()
         rollout.switch()
         raise OfficeOpsError("it is no good")
+
+
+def _first(site: Site, release: Release) -> object:
+    with site.locked("first deploy of a test", wait_s=60):
+        return bring_up(site, release)
 
 
 def _emergency(site: Site, release: Release) -> object:
@@ -204,7 +222,7 @@ def main() -> None:
 
 def _kill(when: str, verb: str) -> None:
     """before: once the verb is in the journal and before it does anything. after: when it is done."""
-    journal, done = Rollout._journal, getattr(Rollout, verb)
+    journal, done = Rollout._journal, getattr(Rollout, verb, None)
 
     def journalling(self: Rollout, state: str, **facts: Any) -> None:
         journal(self, state, **facts)
@@ -218,7 +236,8 @@ def _kill(when: str, verb: str) -> None:
         return result
 
     Rollout._journal = journalling  # type: ignore[method-assign]
-    setattr(Rollout, verb, doing)
+    if done:  # else a state within another verb
+        setattr(Rollout, verb, doing)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from officeops.errors import OfficeOpsError, TransientError, UsageError
+from officeops.process import Command
 from officeops.stack import caddy
 from officeops.stack.compose import commands, names
 from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, SERVICE, Engine
@@ -36,9 +38,23 @@ class Rolling:
         if not self._running.all(running_only=True):
             raise OfficeOpsError("The stack is not running.", state="Nothing was started.", todo="Start it with `officeops up`.")
         self.retire(colour)
-        if started := names.in_colour(self._runbook, colour):
-            project = self._projects.of(release.sha, release.settings)
-            self._engine.run(project.command(*commands.launch(started)), timeout=_LAUNCH_S)
+        if command := self._launching(release, colour):
+            self._engine.run(command, timeout=_LAUNCH_S)
+
+    def launch_commands(self, release: Release, colour: Colour) -> list[str]:
+        """What `launch` has run."""
+        command = self._launching(release, colour)
+        return [shlex.join(command.argv)] if command else []
+
+    def retire_commands(self, colour: Colour) -> list[str]:
+        """The same in Docker's words."""
+        found = [name for one in self._in(names.in_colour(self._runbook, colour)) for name in one["Names"][:1]]
+        together = shlex.join([name.removeprefix("/") for name in found])
+        return [f"docker stop --time {self._grace()} {together}", f"docker rm {together}"] if found else []
+
+    def _launching(self, release: Release, colour: Colour) -> Command | None:
+        started = names.in_colour(self._runbook, colour)
+        return self._projects.of(release.sha, release.settings).command(*commands.launch(started)) if started else None
 
     def retire(self, colour: Colour, *, last: Callable[[], object] | None = None) -> None:
         """Ends and removes what runs in a colour. last: called in between."""
@@ -94,11 +110,16 @@ class Rolling:
             ) from error
 
     def _end(self, services: Sequence[str], last: Callable[[], object] | None = None) -> None:
-        labels = {PROJECT: self._runbook.stack, COMPOSE_ONE_OFF: "False"}
-        grace = max((math.ceil(self._runbook.services[name].stop_grace) for name in self._runbook.rolled()), default=0)
-        found = [one["Id"] for one in self._engine.containers(labels) if one["Labels"][SERVICE] in services]
-        self._engine.stop(found, grace)
+        found = [one["Id"] for one in self._in(services)]
+        self._engine.stop(found, self._grace())
         if last:
             last()
         for container in found:
             self._engine.remove(container)
+
+    def _in(self, services: Sequence[str]) -> list[dict[str, Any]]:
+        labels = {PROJECT: self._runbook.stack, COMPOSE_ONE_OFF: "False"}
+        return [one for one in self._engine.containers(labels) if one["Labels"][SERVICE] in services]
+
+    def _grace(self) -> int:
+        return max((math.ceil(self._runbook.services[name].stop_grace) for name in self._runbook.rolled()), default=0)

@@ -290,6 +290,12 @@ class ComposeStack:
         self._rolling.retire(colour, last=last)
         self._addresses.note()
 
+    def launch_commands(self, release: Release, colour: Colour) -> list[str]:
+        return self._rolling.launch_commands(release, colour)
+
+    def retire_commands(self, colour: Colour) -> list[str]:
+        return self._rolling.retire_commands(colour)
+
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return self._running.instances(colour)
 

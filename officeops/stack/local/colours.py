@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import shlex
 
 from officeops.config import Config
 from officeops.errors import OfficeOpsError, TransientError, UsageError
@@ -10,7 +11,7 @@ from officeops.stack import caddy
 from officeops.stack.local import ports, programs
 from officeops.stack.local.releases import Releases
 from officeops.stack.local.statuses import AT_REST, statuses
-from officeops.stack.local.supervisor import Supervisor
+from officeops.stack.local.supervisor import Program, Supervisor
 from officeops.stack.port import Colour, Release, ServiceStatus
 
 _ASK_S = 3.0
@@ -31,8 +32,7 @@ class Colours:
         for name in self._rolled:
             service = self._config.runbook.services[name]
             ports.require_free(programs.port_of(self._config, service, colour), programs.port_key(service, colour), name)
-        places = self._releases.places(release)
-        described = [programs.program(self._config, name, places, colour) for name in self._rolled]
+        described = self._described(release, colour)
         for program in described:
             self._supervisor.put(program)
         for program in described:
@@ -40,6 +40,18 @@ class Colours:
 
     def retire(self, colour: Colour) -> None:
         self._supervisor.remove([programs.name_of(name, colour) for name in self._rolled])
+
+    def launch_commands(self, release: Release, colour: Colour) -> list[str]:
+        return [f"cd {shlex.quote(str(one.cwd))} && {shlex.join(one.argv)}" for one in self._described(release, colour)]
+
+    def retire_commands(self, colour: Colour) -> list[str]:
+        known = {programs.name_of(name, colour) for name in self._rolled}
+        running = [one.name for one in self._supervisor.status() if one.name in known and one.state not in AT_REST]
+        return [shlex.join(["supervisorctl", "-s", self._supervisor.url, "stop", *running])] if running else []
+
+    def _described(self, release: Release, colour: Colour) -> list[Program]:
+        places = self._releases.places(release)
+        return [programs.program(self._config, name, places, colour) for name in self._rolled]
 
     def instances(self, colour: Colour) -> list[ServiceStatus]:
         return statuses(self._config, [(name, colour) for name in self._rolled], self._supervisor.status())

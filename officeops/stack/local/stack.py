@@ -184,6 +184,12 @@ class LocalStack:
         if last:
             last()  # logs stay
 
+    def launch_commands(self, release: Release, colour: Colour) -> list[str]:
+        return self._colours.launch_commands(release, colour)
+
+    def retire_commands(self, colour: Colour) -> list[str]:
+        return self._colours.retire_commands(colour)
+
     def recreate(self, service: str, *, timeout: float = _START_S) -> None:
         self._require(service)
         releases.require_one_colour(self._config.runbook, service)

@@ -89,6 +89,11 @@ class Supervisor:
         self._pid_file = self.folder / "supervisord.pid"
 
     @property
+    def url(self) -> str:
+        """Where it is asked, as for `supervisorctl -s`."""
+        return f"unix://{self._socket}"
+
+    @property
     def running(self) -> bool:
         """Whether it answers, and is not about to end."""
         try:
