@@ -14,15 +14,15 @@ import argparse
 import gzip
 import json
 import random
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -58,6 +58,7 @@ CREATE INDEX ON public.feedback (conversation_id);
 ALTER TABLE public.messages ADD FOREIGN KEY (conversation_id) REFERENCES public.conversations ON DELETE CASCADE;
 ALTER TABLE public.feedback ADD FOREIGN KEY (conversation_id) REFERENCES public.conversations ON DELETE CASCADE;
 """
+PARTS = ("export", "verify", "delete", "vacuum")
 EACH = 20  # rows of a conversation: itself, 14 messages, 5 of feedback
 
 
@@ -76,17 +77,16 @@ def make_office(server: Running, name: str, rows: int) -> None:
 
 @dataclass
 class Client:
-    """Inserts and updates rows that nobody archives, about 100 times a second. times: seconds of each commit."""
+    """Inserts and updates rows that nobody archives, about 100 times a second."""
 
     address: DatabaseAddress
     first: int
-    times: list[float] = field(default_factory=list)
     _next: int = 1 << 40
 
     @contextmanager
-    def working(self) -> Iterator[list[float]]:
+    def working(self) -> Iterator[Times]:
         """For the block; its times."""
-        stop, times = threading.Event(), list[float]()
+        stop, times = threading.Event(), Times()
         thread = threading.Thread(target=self._work, args=(stop, times))
         thread.start()
         try:
@@ -95,7 +95,7 @@ class Client:
             stop.set()
             thread.join()
 
-    def _work(self, stop: threading.Event, times: list[float]) -> None:
+    def _work(self, stop: threading.Event, times: Times) -> None:
         chance = random.Random(1)
         with connected(self.address, application="a client") as connection:
             while not stop.wait(0.01):
@@ -107,15 +107,22 @@ class Client:
                         "INSERT INTO public.messages VALUES (%s, %s, 'user', 'another one', now())", (self._next, conversation)
                     )
                     connection.execute("UPDATE public.conversations SET title = title || '.' WHERE id = %s", (conversation,))
-                times.append(time.perf_counter() - began)
+                times.append((began, time.perf_counter() - began))
 
 
-def percentile(times: list[float], share: float = 0.99) -> float:
-    """The time that `share` of them do not exceed, in milliseconds."""
-    return sorted(times)[min(len(times) - 1, int(len(times) * share))] * 1000 if times else 0.0
+class Times(list[tuple[float, float]]):
+    """When each commit was begun, by the monotonic clock, which all processes share, and the seconds that it took."""
+
+    def percentile(self, share: float = 0.99) -> float:
+        """The time that `share` of them do not exceed, in milliseconds."""
+        return sorted(seconds for _, seconds in self)[min(len(self) - 1, int(len(self) * share))] * 1000 if self else 0.0
+
+    def within(self, spans: list[list[float]]) -> Times:
+        """Those that were begun in one of these."""
+        return Times(one for one in self if any(begin <= one[0] <= end for begin, end in spans))
 
 
-def archive_in_child(folder: Path) -> dict[str, float]:
+def archive_in_child(folder: Path) -> dict[str, Any]:
     """The whole cycle in a process of its own, as a run has it."""
     code = f"import benchmarks.archive as b; b.archive({str(folder)!r})"
     done = subprocess.run(
@@ -140,13 +147,13 @@ def archive(folder: str) -> None:
         took(self, seconds, rows)
 
     pace.Pace.took = noted  # type: ignore[method-assign]
-    seconds = dict.fromkeys(("export", "verify", "delete", "vacuum"), 0.0)
+    spans: dict[str, list[tuple[float, float]]] = {part: [] for part in PARTS}
     rows, batches = 0, []
 
     def timed(part: str, verb: Callable[[], object]) -> object:
         began = time.perf_counter()
         result = verb()
-        seconds[part] += time.perf_counter() - began
+        spans[part].append((began, time.perf_counter()))
         return result
 
     began = time.perf_counter()
@@ -162,7 +169,20 @@ def archive(folder: str) -> None:
         timed("vacuum", batch.give_back)
     peak = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     size = sum(batch.record.contents.bytes for batch in batches)
-    print(json.dumps({**seconds, "cycle": cycle, "rows": rows, "longest_ms": longest[0] * 1000, "peak_mib": peak / 1024, "bytes": size}))
+    seconds = {part: sum(end - begin for begin, end in found) for part, found in spans.items()}
+    print(
+        json.dumps(
+            {
+                **seconds,
+                "spans": spans,
+                "cycle": cycle,
+                "rows": rows,
+                "longest_ms": longest[0] * 1000,
+                "peak_mib": peak / 1024,
+                "bytes": size,
+            }
+        )
+    )
 
 
 def one_delete(address: DatabaseAddress) -> float:
@@ -209,7 +229,7 @@ def measure(rows: int, say: Callable[[str], None]) -> dict[str, object]:
             time.sleep(10)
         say("archiving")
         with clients["bench"].working() as during:
-            figures["ours"] = archive_in_child(site.config.folder)
+            ours_figures = archive_in_child(site.config.folder)
         with clients["bench"].working() as after:
             time.sleep(10)
         say("one big DELETE")
@@ -219,11 +239,14 @@ def measure(rows: int, say: Callable[[str], None]) -> dict[str, object]:
         with clients["bench_copy"].working() as copy_times:
             seconds, size = copy_out(server.address("bench_copy"), theirs)
             figures["copy_seconds"], figures["copy_bytes"] = seconds + one_delete(server.address("bench_copy")), size
+        spans = ours_figures.pop("spans")
+        alone = Times(before + after)
+        figures["ours"] = ours_figures
         figures["p99_ms"] = {
-            "alone": percentile(before + after), "archiving": percentile(during), "one delete": percentile(delete_times),
-            "copy and delete": percentile(copy_times),
+            "alone": alone.percentile(), "archiving": during.percentile(), "one delete": delete_times.percentile(),
+            "copy and delete": copy_times.percentile(), **{part: during.within(spans[part]).percentile() for part in PARTS},
         }  # fmt: skip
-        figures["median_ms"] = {"alone": statistics.median(before + after) * 1000, "archiving": statistics.median(during) * 1000}
+        figures["median_ms"] = {"alone": alone.percentile(0.5), "archiving": during.percentile(0.5)}
         return figures
 
 
@@ -266,8 +289,8 @@ def show(figures: dict[str, object], found: list[Check]) -> None:
     for heading in ("what", "seconds", "MB kept", "p99 of writes, ms"):
         table.add_column(heading, justify="left" if heading == "what" else "right")
     table.add_row("ours, all of it", f"{ours['cycle']:.1f}", f"{ours['bytes'] / 1e6:.0f}", f"{p99['archiving']:.1f}")
-    for part in ("export", "verify", "delete", "vacuum"):
-        table.add_row(f"  {part}", f"{ours[part]:.1f}", "", "")
+    for part in PARTS:
+        table.add_row(f"  {part}", f"{ours[part]:.1f}", "", f"{p99[part]:.1f}")
     copied = float(str(figures["copy_seconds"]))
     table.add_row(
         "COPY to CSV.gz, one DELETE", f"{copied:.1f}", f"{int(str(figures['copy_bytes'])) / 1e6:.0f}", f"{p99['copy and delete']:.1f}"

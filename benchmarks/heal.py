@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     with running_stack(options.stack, grace_s=GRACE_S) as running, listening() as channel:
-        clinic = with_remedies(opened(running, channel, grace_s=GRACE_S), verify_seconds=30, idle_transaction_seconds=2)
+        clinic = with_remedies(opened(running, channel, grace_s=GRACE_S), verify_seconds=30, idle_transaction_seconds=0.2)
         chosen = [one for one in listed(clinic) if options.only in one.name]
         found = [killed(clinic)] if options.only in "process killed" else []
         found += [measure(clinic, one) for one in chosen]

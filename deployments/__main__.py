@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
-from deployments.control_plane import NOTHING, client_environment
+from deployments.control_plane import NOTHING, become_client
 from officeops.config import load
 from officeops.errors import OfficeOpsError
 
@@ -20,7 +19,7 @@ def main() -> int:
     command = parser.parse_args().command
     try:
         config = load()
-        os.environ.update(client_environment(config))
+        become_client(config)
         from deployments.apply import apply, plan
 
         changes = plan(config) if command == "plan" else apply(config)

@@ -7,9 +7,10 @@ What the command line needs to find the server imports no Prefect.
 from __future__ import annotations
 
 import base64
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -102,6 +103,14 @@ def notices_queue(settings: Settings) -> str:
 def prefect_home(config: Config) -> Path:
     """What Prefect keeps on this host."""
     return config.settings.officeops_home / "prefect" / "home"
+
+
+def become_client(config: Config, *, offline: bool = False) -> None:
+    """Imports Prefect, set up as `client_environment` says. Prefect takes the `.env` of the working folder for its own and reads it for each
+    of its settings, 324 times: ours is not meant for it, and would cost a second of processor time. So it is imported from elsewhere."""
+    os.environ.update(client_environment(config, offline=offline))
+    with chdir("/"):
+        import prefect  # noqa: F401 - for what its import does
 
 
 def client_environment(config: Config, *, offline: bool = False) -> dict[str, str]:

@@ -139,7 +139,7 @@ def _programs(config: Config) -> list[Program]:
     return [
         _database(config).program(),
         Program(SERVER, serve, home, {**shared, **_server_environment(settings)}, stop_wait=15),
-        Program(WORKER, work, PROJECT, worker, stop_wait=45),
+        Program(WORKER, work, home, worker, stop_wait=45),
         Program(WATCHER, watch, PROJECT, {"OFFICEOPS_DIR": str(config.folder), "TZ": settings.tz}, stop_wait=15),
     ]
 

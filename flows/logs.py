@@ -53,7 +53,9 @@ def log_rotation(options: LogOptions = LogOptions()) -> LogWeek:
     with at_work("log rotation", wait_minutes=options.wait_minutes) as site:
         findings, done = steps.audit(site), list[str]()
         if options.dry_run:
-            return LogWeek(findings, steps.plan_retention(site))
+            decisions = steps.plan_retention(site)
+            steps.report_plan(site, findings, decisions)
+            return LogWeek(findings, decisions)
         if options.fix and outdated(findings):
             done = steps.fix(site, outdated(findings))
             findings = steps.audit(site)

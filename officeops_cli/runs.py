@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deployments.control_plane import answers, api_url, client_environment, prefect_home
+from deployments.control_plane import answers, api_url, become_client, prefect_home
 from officeops.config import Config
 from officeops.errors import OfficeOpsError
 from officeops.lock import LockedError, lock_holder
@@ -24,12 +23,11 @@ def recorded(config: Config, *, offline: bool, wait_minutes: float = 0) -> Itera
     holder = lock_holder(config.settings.officeops_home, config.runbook.stack)
     if holder is not None and not wait_minutes:
         raise LockedError(config.runbook.stack, holder)
-    os.environ.update(client_environment(config, offline=offline))
-    os.environ["OFFICEOPS_DIR"] = str(config.folder)
     if offline:
         prefect_home(config).mkdir(parents=True, exist_ok=True)  # its database goes there; where Prefect was never started there is none
     else:
         require_server(config)
+    become_client(config, offline=offline)
     from prefect import tags
 
     try:

@@ -64,6 +64,13 @@ def apply_retention(site: Site) -> list[DayDecision]:
 
 
 @step("report")
+def report_plan(site: Site, findings: Sequence[Finding], decisions: Sequence[DayDecision]) -> None:
+    """Of a dry run: what would be made anew, and what would go."""
+    text = "\n".join([audit_page(findings, []), retention_page(decisions)])
+    reporting.report("log-rotation-plan", site.name, text, description="What a log rotation would do")
+
+
+@step("report")
 def report_week(site: Site, findings: Sequence[Finding], done: Sequence[str], decisions: Sequence[DayDecision]) -> None:
     """All of it, for people."""
     parts = [audit_page(findings, done), retention_page(decisions)]

@@ -8,6 +8,7 @@ import pytest
 
 from officeops.logs.report import last_report
 from officeops.probes.plane import Server
+from tests.support.asked import reports
 from tests.support.control_plane import Plane
 
 pytestmark = pytest.mark.xdist_group("control_plane")
@@ -36,6 +37,7 @@ def test_a_dry_run_changes_nothing(plane: Plane) -> None:
     assert run.state is not None
     assert run.state.is_completed(), run.state.message
     assert plane.site.ledger.log_parts() == before
+    assert "### Exported logs" in reports(plane, run.id)["log-rotation-plan"]
 
 
 def test_where_nothing_is_outdated_nothing_is_made_anew(plane: Plane) -> None:

@@ -26,7 +26,7 @@ from tests.support.control_plane import Channel, Ended
 from tests.support.faults import BALLOON, on_compose
 from tests.support.stack import PROJECT, RunningStack
 
-QUICK = Remedies(verify_seconds=8, idle_transaction_seconds=1)
+QUICK = Remedies(verify_seconds=8, idle_transaction_seconds=0.2)
 _MOST_ROUNDS = 2
 _GRACE_S, _ANSWER_S = 2, 3  # for a service that hangs
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PORTS = {"postgres": 5432, "redis": 6379, "ollama": 11434, "caddy": 80}
 _LAST_WORDS = 20
+_SAMPLE_S = 0.25
 
 
 class Running:
@@ -146,8 +147,12 @@ class Running:
         return health.problem(service, place[1], port, self._config.settings)
 
     def _sample(self, container: str) -> dict[str, Any]:
+        """Two samples, the first in the place where the engine gives the one before. It would wait one to two seconds for a second one."""
         with self._engine.explained():
-            return dict(self._engine.api.stats(container, stream=False))  # waits for a second sample, a second later
+            before = self._engine.api.stats(container, stream=False, one_shot=True)
+            time.sleep(_SAMPLE_S)
+            found = self._engine.api.stats(container, stream=False, one_shot=True)
+        return {**found, "precpu_stats": before["cpu_stats"], "preread": before["read"]}
 
 
 def _is_hopeless(service: ServiceStatus) -> bool:
