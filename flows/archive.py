@@ -13,6 +13,7 @@ from flows.naming import named
 from flows.options import Options, waiting
 from flows.restore import drill_database
 from officeops.archive.batch import Batch
+from officeops.archive.pace import give_way
 from officeops.archive.plan import ArchivePlan
 from officeops.archive.returning import Returned
 from officeops.archive.states import BatchRecord
@@ -64,6 +65,7 @@ class Archived:
 def archive(options: ArchiveOptions = ArchiveOptions()) -> Archived:
     """What waits is gone on with, new batches are exported and read back, and rows whose time has come leave."""
     began = utc_now()
+    give_way()
     with at_work("archive", wait_minutes=options.wait_minutes, looks_only=options.dry_run) as site:
         policies = steps.policies(site, options.policy)
         if options.dry_run:
@@ -89,6 +91,7 @@ def archive(options: ArchiveOptions = ArchiveOptions()) -> Archived:
 @accounted("unarchive")
 def unarchive(options: UnarchiveOptions) -> Returned:
     """Parents first; what is in the way stays, and is reported."""
+    give_way()
     with at_work(f"unarchive of {options.batch}", wait_minutes=options.wait_minutes) as site:
         returned = steps.bring_back(site, options.batch, options.where, dry_run=options.dry_run)
         steps.report_return(site, returned, dry_run=options.dry_run)

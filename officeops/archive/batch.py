@@ -32,7 +32,7 @@ from officeops.clock import iso, parse_iso
 from officeops.errors import OfficeOpsError, RefusedError, UsageError
 from officeops.progress import Meter
 from officeops.runbook.model import Archive
-from officeops.streams import DamagedError, Tally, ahead, read_chunks
+from officeops.streams import DamagedError, Tally, read_chunks
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -309,14 +309,14 @@ def _one_moment(connection: Connection[Any]) -> Iterator[None]:
 
 
 def _copied(connection: Connection[Any], statement: str, name: str) -> Iterator[bytes]:
-    """Blocks of whole rows; the server makes them while the last ones are written."""
+    """Blocks of whole rows."""
     meter = Meter(name, unit="bytes", every=8 << 20)
 
     def rows() -> Iterator[bytes]:
         with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
             yield from files.blocks(copy)
 
-    for block in ahead(rows()):
+    for block in rows():
         meter.add(len(block))
         yield block
     meter.finish()
@@ -329,7 +329,7 @@ def _compare(connection: Connection[Any], table: Table, archived: ArchivedTable,
     reader = files.Reader(path, columns)
     meter = Meter(f"verify {table.label}", archived.rows, unit="rows", every=100_000)
     rows = total = wrong = 0
-    for csv in ahead(_as_csv(reader)):
+    for csv in _as_csv(reader):
         with connection.transaction():
             with connection.cursor() as cursor, cursor.copy(sql.load(name, columns).encode()) as copy:
                 copy.write(csv)

@@ -150,6 +150,6 @@ def test_a_first_release_that_is_killed_anywhere_is_gone_on_with() -> None:
             with site.locked("test"):
                 assert bring_up(site, release) == []
             require_sound(site, release.sha)
-            assert [one.outcome for one in site.ledger.releases()][0] == "deployed"
+            assert next(one.outcome for one in site.ledger.releases()) == "deployed"
         finally:
             site.stack.down()

@@ -91,7 +91,9 @@ def test_a_release_that_was_gone_back_from_is_not_the_previous_one_until_it_is_n
     roll_out(office.site, office.second)
     assert previous() == office.first.sha
     roll_out(office.site, office.first, kind="rollback")
-    assert previous() in ({before} - {office.second.sha}) | {"There is no release before the one that runs; what is left was gone back from."}
+    assert previous() in ({before} - {office.second.sha}) | {
+        "There is no release before the one that runs; what is left was gone back from."
+    }
     roll_out(office.site, office.second, kind="rollback")
     assert previous() == office.first.sha
 
