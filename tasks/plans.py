@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +20,11 @@ from tasks import reporting
 
 def release_terms(plan: Plan, schema: DowngradePlan | None = None) -> dict[str, Any]:
     """Of a deploy or a rollback: what would run instead of what, and what happens to the schema."""
+    # Other values make another question; the values themselves are nobody's to read in the ledger.
+    values = hashlib.sha256(json.dumps(sorted(plan.new.settings.items())).encode()).hexdigest()[:16]
     return {
-        "from": plan.old.sha if plan.old else None, "to": plan.new.sha, "settings": sorted(plan.new.settings), "strategy": plan.strategy,
+        "from": plan.old.sha if plan.old else None, "to": plan.new.sha, "settings": sorted(plan.new.settings), "values": values,
+        "strategy": plan.strategy,
         "migrations": [one.revision.id for one in plan.migrations.expand],
         "schema": schema.target if schema is not None and schema.needed else None,
     }  # fmt: skip
