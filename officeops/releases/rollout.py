@@ -135,7 +135,7 @@ class Rollout:
                 f"The release {short(self.old.sha)} serves as before, the new one is removed."
                 if self.old
                 else "What was started runs on; the same command again goes on with it."
-            )
+            ) + self.lost
             error.state = f"{error.state.rstrip()}\n{serves}".lstrip()
 
     # The verbs, in the order of the chapter
@@ -296,6 +296,14 @@ class Rollout:
         self.site.ledger.end(self.operation, "undone", str(why))
         self._state = "done"
 
+    @property
+    def lost(self) -> str:
+        """For people: what an undo could not bring back; empty when nothing was lost."""
+        operation = self.site.ledger.operation(self.operation)
+        if operation is None or operation.facts.get("downgraded_from") is None:
+            return ""
+        return "\nThe schema is as before, and the data that going back dropped is not: it is in the backup that was made just before (`officeops backups`)."
+
     def _give_back_at_once(self) -> None:
         """Requests go to the old release again, if it runs, before anything else is done or even written: no full disk, slow database or
         engine that is down may hold this up."""
@@ -419,7 +427,7 @@ def reconcile(site: Site) -> list[str]:
             done.append(f"{operation.id} was finished: {short(rollout.release.sha)} serves")
         else:
             rollout.undo(f"The process that did it ended while it was at: {operation.state}")
-            done.append(f"{operation.id} was undone: {short(rollout.old.sha) if rollout.old else 'nothing'} serves")
+            done.append(f"{operation.id} was undone: {short(rollout.old.sha) if rollout.old else 'nothing'} serves{rollout.lost}")
     return done
 
 
