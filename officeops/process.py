@@ -60,7 +60,7 @@ class Command:
     cwd: Path | None = None
     user: str | None = None
     daemonizes: bool = False
-    on_kill: Callable[[], None] | None = None
+    on_kill: Callable[[], object] | None = None
     title: str = ""
     explain: Callable[[int, str], OfficeOpsError | None] | None = None
     tells_on_stdout: bool = False

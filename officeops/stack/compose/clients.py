@@ -49,9 +49,9 @@ class Clients:
         """Any other's."""
         found = self._container()
         place = containers.address(found)
-        if place is None or not self._engine.has_image(found["Image"]):
-            return self._inside(found, argv, files, options)
         kind = commands.TERMINAL if terminal else TOOL
+        if place is None or not self._engine.has_image(found["Image"]):
+            return self._inside(found, argv, files, options, kind)
         return self._beside(found, argv, place[0], self._service, files=files, options=options, kind=kind)
 
     def _container(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Clients:
         return self._engine.ended_with_us(container.command(argv[0], argv[1:], self._environment(host, options)))
 
     def _inside(
-        self, database: Mapping[str, Any], argv: Sequence[str], files: Sequence[Path], options: Mapping[str, str] | None
+        self, database: Mapping[str, Any], argv: Sequence[str], files: Sequence[Path], options: Mapping[str, str] | None, kind: str
     ) -> Command:
         """In the server's own container, when no other can be made of its image or join its network."""
         if files:
@@ -82,7 +82,7 @@ class Clients:
                 state="Nothing was changed.",
                 todo="Fetch the image again (`docker compose pull`), then the same command again.",
             )
-        return self._engine.asked(execute.command(database["Id"], argv, self._environment("127.0.0.1", options)))
+        return self._engine.asked(execute.command(database["Id"], argv, self._environment("127.0.0.1", options), kind=kind))
 
     def _environment(self, host: str, options: Mapping[str, str] | None) -> dict[str, str | SecretStr]:
         settings = self._settings

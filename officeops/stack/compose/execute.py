@@ -15,7 +15,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from pydantic import SecretStr
 
 from officeops.errors import OfficeOpsError
 from officeops.process import Command
+from officeops.stack.compose.commands import TOOL
 from officeops.stack.compose.engine import ENGINE_FAILED, Engine
 
 _ENVIRONMENT, _MARK = "OFFICEOPS_EXEC_ENVIRONMENT", "OFFICEOPS_EXEC"
@@ -36,14 +37,15 @@ _CUT = 141  # as a shell says of a program whose reader went away: 128 + SIGPIPE
 _END = """
 marked() { for at in /proc/[0-9]*; do grep -qs "$0" "$at/environ" && echo "${at#/proc/}"; done; }
 kill -TERM $(marked) 2>/dev/null || exit 0
+echo ended
 for moment in 1 2 3 4 5 6 7 8 9 10; do [ -z "$(marked)" ] && exit 0; sleep 0.2; done
 kill -KILL $(marked) 2>/dev/null || true
 """
 
 
-def command(container: str, argv: Sequence[str], environment: Mapping[str, str | SecretStr]) -> Command:
-    """The command that runs `argv` in the container, with `environment` beside the container's own."""
-    mark = f"{_MARK}={uuid4().hex}"
+def command(container: str, argv: Sequence[str], environment: Mapping[str, str | SecretStr], *, kind: str = TOOL) -> Command:
+    """The command that runs `argv` in the container, with `environment` beside the container's own. kind: as of commands.Container."""
+    mark = f"{_MARK}={kind}-{uuid4().hex}"
     clear = {key: value.get_secret_value() if isinstance(value, SecretStr) else value for key, value in environment.items()}
     ours: dict[str, str | SecretStr] = {
         "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
@@ -55,11 +57,21 @@ def command(container: str, argv: Sequence[str], environment: Mapping[str, str |
     return Command(program, {**ours, **secret}, title=Path(argv[0]).name, on_kill=lambda: end(Engine(), container, mark))
 
 
-def end(engine: Engine, container: str, mark: str) -> None:
-    """Ends every process in the container that has the mark. What cannot be reached has ended with its container."""
+def sweep(engine: Engine, containers: Iterable[Mapping[str, Any]], always: str) -> list[str]:
+    """Ends what killed runs left running inside these containers: the engine was away when they ended, and could not be told. Only those
+    are asked in which the engine knows of a program beside the container's own, and `always` (an engine that was started anew knows of
+    none). Returns their names."""
+    found = [one for one in containers if one.get("ExecIDs") or one["Id"] == always]
+    return [one["Name"].lstrip("/") for one in found if end(engine, one["Id"], f"{_MARK}={TOOL}-")]
+
+
+def end(engine: Engine, container: str, mark: str) -> bool:
+    """Ends every process in the container whose mark begins so, and says whether there was one. What cannot be reached has ended with its
+    container."""
     with suppress(OfficeOpsError), engine.explained():
         made = engine.api.exec_create(container, ["sh", "-c", _END, mark])
-        engine.api.exec_start(made["Id"])
+        return b"ended" in engine.api.exec_start(made["Id"])
+    return False
 
 
 class Inside:

@@ -215,6 +215,9 @@ class ComposeStack:
 
     def sweep(self) -> list[str]:
         left = self.engine.kill({STACK: self.name, ONE_OFF: TOOL})
+        database = self._running.of(self._runbook.database.service, running_only=True)
+        known = [found for ids in self._running.all(running_only=True).values() for one in ids if (found := self.engine.inspect(one))]
+        left += execute.sweep(self.engine, known, next(iter(database), ""))
         return left + self.engine.kill({PROJECT: self.name, COMPOSE_ONE_OFF: "True"})
 
     # --- one service ---------------------------------------------------------------------------------------------------------

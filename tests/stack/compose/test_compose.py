@@ -177,7 +177,8 @@ def test_an_engine_that_goes_in_the_middle_is_told_and_nothing_hangs(
         with pytest.raises(EngineDownError):
             stack.services()
     monkeypatch.setenv("DOCKER_HOST", engine.docker_host)
-    compose.stack.sweep()
+    assert len(compose.stack.sweep()) == 1, "the engine could not be told to end it"
+    assert compose.stack.sweep() == []
     assert {one.health for one in compose.stack.services()} == {"healthy"}
 
 
