@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,12 +170,16 @@ class Batch:
             "format": layout.FORMAT, "version": layout.VERSION, "batch": self.id, "stack": self.site.name, "policy": self.policy.name,
             "exported_at": iso(facts["exported_at"]), "table": table.label, "key": table.key, "definition": described,
         }  # fmt: skip
-        copy = partial(_copied, connection, sql.export(unit, position), f"export {table.label}")
+
+        def write(*, text: bool) -> tuple[int, int, list[str]]:
+            with closing(_copied(connection, sql.export(unit, position), f"export {table.label}")) as csv:
+                return files.write(path, table, csv, text=text, facts=about)
+
         try:
             with connection.transaction():  # a savepoint: a copy that is given up must not take the moment with it
-                rows, checksum, stored = files.write(path, table, copy(), text=False, facts=about)
+                rows, checksum, stored = write(text=False)
         except files.InexactError:  # the snapshot is held: the same rows once more, as text where a type cannot hold them
-            rows, checksum, stored = files.write(path, table, copy(), text=True, facts=about)
+            rows, checksum, stored = write(text=True)
         tally = Tally()
         with path.open("rb") as file:
             for _ in tally.through(read_chunks(file)):
@@ -308,17 +311,13 @@ def _one_moment(connection: Connection[Any]) -> Iterator[None]:
             connection.execute("ROLLBACK")  # nothing to keep
 
 
-def _copied(connection: Connection[Any], statement: str, name: str) -> Iterator[bytes]:
-    """Blocks of whole rows."""
+def _copied(connection: Connection[Any], statement: str, name: str) -> Generator[bytes, None, None]:
+    """Blocks of whole rows. To be closed by whoever gives up before the end: the connection is of no use to anybody meanwhile."""
     meter = Meter(name, unit="bytes", every=8 << 20)
-
-    def rows() -> Iterator[bytes]:
-        with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-            yield from files.blocks(copy)
-
-    for block in rows():
-        meter.add(len(block))
-        yield block
+    with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        for block in files.blocks(copy):
+            meter.add(len(block))
+            yield block
     meter.finish()
 
 
