@@ -20,6 +20,9 @@ _ANSWER_S = 3.0
 _LATE = timedelta(minutes=5)
 
 
+_SIGNS = ("supervisord.conf", "worker.compose.json")  # what `officeops up` writes first, on either stack
+
+
 def api(site: Site) -> str:
     """Where the server's API is."""
     settings = site.config.settings
@@ -27,8 +30,9 @@ def api(site: Site) -> str:
 
 
 def is_here(site: Site) -> bool:
-    """Whether this host was ever given a control plane."""
-    return site.config.settings.prefect_api_url is not None or (site.home / "prefect").is_dir()
+    """Whether this host was ever given a control plane. The folder alone is no sign: a run with a server of its own has made it, too."""
+    folder = site.home / "prefect"
+    return site.config.settings.prefect_api_url is not None or any((folder / name).exists() for name in _SIGNS)
 
 
 def ask_prefect(site: Site) -> Iterator[Reading]:

@@ -98,6 +98,7 @@ def test_who_acknowledges_leaves_an_event_for_the_watcher_to_deliver_where_there
     publish(site, [event])
     assert not (site.home / "watch" / "events.jsonl").exists()
     (site.home / "prefect").mkdir(parents=True)
+    (site.home / "prefect" / "supervisord.conf").touch()
     publish(site, [event])
     assert "officeops.alert.acknowledged" in (site.home / "watch" / "events.jsonl").read_text()
     assert Queue(site.home / "watch").deliver(site) == 1, "no server answers: it waits"

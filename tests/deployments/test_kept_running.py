@@ -100,7 +100,7 @@ def door(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 def has_certificate(port: int) -> bool:
     """Whether Caddy answers by TLS."""
     try:
-        return httpx.get(f"https://localhost:{port}/", verify=trusting()).status_code > 0
+        return httpx.get(f"https://localhost:{port}/prefect", verify=trusting()).status_code > 0
     except httpx.HTTPError:
         return False
 

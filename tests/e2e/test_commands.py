@@ -10,7 +10,7 @@ from officeops.gate import Gate
 from officeops.releases import records
 from tests.e2e.conftest import Office
 from tests.support.ports import free_ports
-from tests.support.releases import back_to_start, quick, roll_out
+from tests.support.releases import back_to_start, roll_out
 from tests.support.upkeep import TRIAL, commit_with_trial, publish_wheel
 
 pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(600)]
@@ -52,6 +52,28 @@ def test_a_deploy_then_an_emergency_without_server_git_or_path(office: Office, t
     assert (back.json["outcome"], back.json["to"], serving(office)) == ("rolled_back", office.second, office.second)
 
 
+def test_a_rebuild_deploys_what_changed_and_a_rollback_gets_the_build_from_before(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path))
+    site = office.site
+    with_package = records.build(site, commit_with_trial(site.config.settings.officeops_app, tmp_path))
+    roll_out(site, with_package)
+    publish_wheel(tmp_path, "2")
+    try:
+        rebuilt = office.plane.officeops("rebuild", "--json", UV_FIND_LINKS=str(tmp_path))
+        assert rebuilt.status == 0, rebuilt.stderr
+        assert (rebuilt.json["outcome"], rebuilt.json["to"]) == ("deployed", f"{with_package.sha}-r1")
+        assert [(one["before"], one["after"]) for one in rebuilt.json["changes"] if one["name"] == TRIAL] == [("1", "2")]
+        assert serving(office) == f"{with_package.sha}-r1"
+        back = office.plane.officeops("rollback", "--json")
+        assert (back.json["outcome"], serving(office)) == ("rolled_back", with_package.sha)
+    finally:
+        back_to_start(site, records.build(site, office.second))
+        for sha in (with_package.sha, f"{with_package.sha}-r1"):
+            site.stack.discard(sha)
+
+
 def test_a_rollback_a_deploy_of_the_same_and_what_they_left(office: Office) -> None:
     back = office.plane.officeops("rollback", "--to", office.first[:9], "--json")
     assert back.status == 0, back.stderr
@@ -80,23 +102,3 @@ def test_whoever_comes_second_is_refused_and_told_who_is_at_work(office: Office)
             ended = office.plane.officeops(*command)
             assert ended.status == 3, ended.stderr
             assert "a deploy of somebody" in ended.stderr
-
-
-def test_a_rebuild_deploys_what_changed_and_a_rollback_gets_the_build_from_before(
-    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path))
-    site = quick(office.site)
-    with_package = records.build(site, commit_with_trial(site.config.settings.officeops_app, tmp_path))
-    roll_out(site, with_package)
-    publish_wheel(tmp_path, "2")
-    try:
-        rebuilt = office.plane.officeops("rebuild", "--json", UV_FIND_LINKS=str(tmp_path))
-        assert rebuilt.status == 0, rebuilt.stderr
-        assert (rebuilt.json["outcome"], rebuilt.json["to"]) == ("deployed", f"{with_package.sha}-r1")
-        assert [(one["before"], one["after"]) for one in rebuilt.json["changes"] if one["name"] == TRIAL] == [("1", "2")]
-        assert serving(office) == f"{with_package.sha}-r1"
-        back = office.plane.officeops("rollback", "--json")
-        assert (back.json["outcome"], serving(office)) == ("rolled_back", with_package.sha)
-    finally:
-        back_to_start(site, records.build(site, office.second))

@@ -20,11 +20,16 @@ pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(autouse=True)
-def second_serves(office: Office) -> Iterator[None]:
-    """Before and after each test."""
+def second_serves(office: Office) -> None:
+    """Before each test."""
     back_to_start(office.site, build(office.site, office.second))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def serves_again(office: Office) -> Iterator[None]:
+    """And after all of them, by a command: what the forms offer is brought up to date."""
     yield
-    back_to_start(office.site, build(office.site, office.second))
+    assert office.plane.officeops("deploy", office.second).status == 0
 
 
 @pytest.fixture
