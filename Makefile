@@ -28,7 +28,7 @@ down: setup ## Stop everything; data is kept
 	$(V)/officeops down
 
 test: setup ## Everything that the tests need, then pytest
-	$(V)/pytest -n 3 --dist loadgroup $(TESTS)
+	$(V)/pytest -n 4 --dist loadgroup $(TESTS)
 
 screenshots: setup ## Take the pictures of docs/images anew, in a real browser
 	OFFICEOPS_REQUIRE_BROWSER=1 OFFICEOPS_PICTURES=docs/images $(V)/pytest -q tests/e2e

@@ -57,9 +57,12 @@ def test_server_worker_and_database_are_killed_and_no_run_is_lost_and_a_late_one
     ended = plane.ended(run)
     assert ended.state_name == "Completed", ended.state
     with plane.client() as client:
-        said = [line.message for line in client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": [run.id]}}))]
+        about = LogFilter.model_validate({"flow_run_id": {"any_": [run.id]}})
+        # What a run logged last comes a moment after its end.
+        eventually(
+            lambda: any("starts 1 h 1" in one.message and "late" in one.message for one in client.read_logs(about)), what="its words"
+        )
         assert {one.name: comparable(one.trigger.model_dump(mode="json")) for one in client.read_automations()} == before
-    assert any("starts 1 h 1" in line and "late" in line for line in said), said
     assert plane.plan() == []
 
 
