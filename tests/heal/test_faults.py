@@ -6,9 +6,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from officeops.releases.renewal import renew
+from officeops.stack.port import other
+from tests.heal.conftest import STACKS
 from tests.support import faults
 from tests.support.clinic import Clinic, watching_disk, watching_memory, with_remedies
 from tests.support.ports import eventually
+from tests.support.releases import Knocking
 
 
 def test_a_process_that_is_killed_is_back_before_anybody_is_told(either: Clinic) -> None:
@@ -122,6 +128,22 @@ def test_what_takes_too_much_memory_is_restarted(either: Clinic) -> None:
     assert (incident.outcome, incident.remedy, clinic.taken(incident)) == ("healed", "memory", [("restart what grew", "well")])
     assert "## by service" in incident.diagnosis
     assert any("redis was restarted" in one.detail for one in incident.steps)
+
+
+@pytest.mark.parametrize("either", STACKS[1:], indirect=True)
+def test_a_rolled_service_that_takes_too_much_memory_is_restarted_without_an_interruption(either: Clinic) -> None:
+    before = either.site.stack.deployed()
+    assert before is not None
+    with Knocking(either.site) as knocking:
+        with faults.backend_ballooned(either.running):
+            assert "backend.memory" in either.watch()
+        (incident,) = [one for one in either.treated if one.probe == "backend.memory"]
+        assert (incident.outcome, either.taken(incident)) == ("healed", [("restart what grew", "well")])
+        now = other(before.colour)
+        assert any(f"backend runs anew in {now}, without an interruption" in one.detail for one in incident.steps)
+        with either.site.locked("a test"):
+            assert renew(either.site, why="as it was before the test") == before.colour
+    assert knocking.failures == []
 
 
 def test_slow_answers_are_told_with_what_to_scale(either: Clinic) -> None:

@@ -173,6 +173,17 @@ def memory_ballooned(running: RunningStack) -> Iterator[None]:
 
 
 @contextmanager
+def backend_ballooned(running: RunningStack) -> Iterator[None]:
+    """On Compose: something in the backend's container takes nine tenths of what it may have."""
+    (limit,) = (one.limit for one in running.stack.usage() if one.service == "backend")
+    assert limit is not None
+    hog = running.stack.exec("backend", ["python", "-c", f"import time; kept = b'x' * {int(limit * 0.9)}; time.sleep(600)"])
+    with started(hog, timeout=600):
+        time.sleep(2)
+        yield
+
+
+@contextmanager
 def answers_slow(running: RunningStack) -> Iterator[None]:
     """People wait for a table that somebody has for himself: requests of the last minutes, of which some took SLOW_S seconds."""
     with api(running) as client, ThreadPoolExecutor(SLOW) as pool:
