@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PORTS = {"postgres": 5432, "redis": 6379, "ollama": 11434, "caddy": 80}
 _LAST_WORDS = 20
-_SAMPLE_S = 0.25
 
 
 class Running:
@@ -29,6 +28,7 @@ class Running:
     def __init__(self, config: Config, engine: Engine, serving: Callable[[], Colour]) -> None:
         self._config, self._engine, self._serving = config, engine, serving
         self._runbook = config.runbook
+        self._before: dict[str, dict[str, Any]] = {}  # the last sample of each container
 
     def all(self, *, running_only: bool = False) -> dict[str, list[str]]:
         """Ids by Compose service, of each the running ones first, then the newest; without the control plane's."""
@@ -122,6 +122,7 @@ class Running:
             return []
         with ThreadPoolExecutor(len(asked)) as pool:
             samples = list(pool.map(self._sample, [one for _, one in asked]))
+        self._before = {one: sample for (_, one), sample in zip(asked, samples, strict=True)}
         found = [containers.usage(name, sample) for (name, _), sample in zip(asked, samples, strict=True)]
         return _added([one for one in found if one is not None])
 
@@ -147,10 +148,10 @@ class Running:
         return health.problem(service, place[1], port, self._config.settings)
 
     def _sample(self, container: str) -> dict[str, Any]:
-        """Two samples, the first in the place where the engine gives the one before. It would wait one to two seconds for a second one."""
+        """A sample, in which the one before it stands where the engine puts its own. The engine takes a second for each: whoever asks again
+        and again, as the watcher does, waits for one only, and is told of all the time in between."""
         with self._engine.explained():
-            before = self._engine.api.stats(container, stream=False, one_shot=True)
-            time.sleep(_SAMPLE_S)
+            before = self._before.get(container) or self._engine.api.stats(container, stream=False, one_shot=True)
             found = self._engine.api.stats(container, stream=False, one_shot=True)
         return {**found, "precpu_stats": before["cpu_stats"], "preread": before["read"]}
 
