@@ -62,7 +62,7 @@ def log_rotation(options: LogOptions = LogOptions()) -> LogWeek:
         steps.export(site)
         report = steps.sum_up(site, options.days)
         decisions = steps.apply_retention(site)
-        steps.report_week(site, findings, done, decisions)
+        steps.report_week(site, findings, done, decisions, steps.merge_days(site))
     return LogWeek(findings, decisions, done, report)
 
 

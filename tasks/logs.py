@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from prefect.logging import get_run_logger
 
 from officeops.logs import audit as auditing
-from officeops.logs import retention
+from officeops.logs import merging, retention
 from officeops.logs.audit import Finding
+from officeops.logs.merging import Merged
 from officeops.logs.page import audit_page, page, retention_page
 from officeops.logs.report import LogReport, last_report, report
 from officeops.logs.retention import DayDecision
@@ -63,6 +64,15 @@ def apply_retention(site: Site) -> list[DayDecision]:
     return decisions
 
 
+@step("merge days", retries=1)
+def merge_days(site: Site) -> Merged:
+    """The small files of each day that is over become one."""
+    done = merging.merge(site)
+    for trouble in done.troubles:
+        get_run_logger().warning("Not merged: %s", trouble)
+    return done
+
+
 @step("report")
 def report_plan(site: Site, findings: Sequence[Finding], decisions: Sequence[DayDecision]) -> None:
     """Of a dry run: what would be made anew, and what would go."""
@@ -71,9 +81,9 @@ def report_plan(site: Site, findings: Sequence[Finding], decisions: Sequence[Day
 
 
 @step("report")
-def report_week(site: Site, findings: Sequence[Finding], done: Sequence[str], decisions: Sequence[DayDecision]) -> None:
+def report_week(site: Site, findings: Sequence[Finding], done: Sequence[str], decisions: Sequence[DayDecision], merged: Merged) -> None:
     """All of it, for people."""
-    parts = [audit_page(findings, done), retention_page(decisions)]
+    parts = [audit_page(findings, done), retention_page(decisions, merged)]
     if (last := last_report(site)) is not None:
         parts.insert(0, page(last, site.config.settings.zone))
     reporting.report("log-rotation", site.name, "\n".join(parts), description="Logs: how they are kept, and the week")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, select, update
 
 from officeops.clock import iso
-from officeops.ledger.schema import log_cursors, log_gaps, log_parts
+from officeops.ledger.schema import log_cursors, log_gaps, log_left_overs, log_parts
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Table
@@ -49,6 +49,14 @@ class LogPart:
     last_at: str
     targets: tuple[str, ...] = ()
     waits: bool = True
+
+
+@dataclass(frozen=True)
+class LogLeftOver:
+    """A file in targets that is to be removed, by the id of the part that it is no more, or not yet."""
+
+    id: str
+    targets: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -110,10 +118,40 @@ class LogRecords:
         with self._writing() as connection:
             connection.execute(delete(log_parts).where(self._part(part)))
 
+    def record_log_left_over(self, left: LogLeftOver) -> None:
+        """It is to be removed; again is no harm."""
+        with self._writing() as connection:
+            self._leave_over(connection, left)
+
+    def record_merged(self, part: LogPart, parts: Sequence[LogPart]) -> None:
+        """`part`, which was left over, takes the place of these, which are now; in one transaction."""
+        with self._writing() as connection:
+            for one in parts:
+                connection.execute(delete(log_parts).where(self._part(one.id)))
+                self._leave_over(connection, LogLeftOver(one.id, one.targets))
+            connection.execute(log_parts.insert().values(stack=self._stack, **{**vars(part), "targets": list(part.targets)}))
+            connection.execute(delete(log_left_overs).where(self._left_over(part.id)))
+
+    def log_left_overs(self) -> list[LogLeftOver]:
+        """What is to be removed."""
+        return [LogLeftOver(row["id"], tuple(row["targets"])) for row in self._rows(log_left_overs)]
+
+    def forget_log_left_over(self, identifier: str) -> None:
+        """It is gone; no error when it is not there."""
+        with self._writing() as connection:
+            connection.execute(delete(log_left_overs).where(self._left_over(identifier)))
+
     def log_gaps(self, *, since: datetime | None = None) -> list[LogGap]:
         """Those found since then, oldest first."""
         found = [LogGap(**row) for row in self._rows(log_gaps)]
         return sorted((one for one in found if since is None or one.found_at >= iso(since)), key=lambda one: one.found_at)
+
+    def _leave_over(self, connection: Connection, left: LogLeftOver) -> None:
+        connection.execute(delete(log_left_overs).where(self._left_over(left.id)))
+        connection.execute(log_left_overs.insert().values(stack=self._stack, id=left.id, targets=list(left.targets)))
+
+    def _left_over(self, identifier: str) -> Any:
+        return and_(log_left_overs.c.stack == self._stack, log_left_overs.c.id == identifier)
 
     def _part(self, part: str) -> Any:
         return and_(log_parts.c.stack == self._stack, log_parts.c.id == part)

@@ -165,6 +165,14 @@ log_parts = Table(
     Column("waits", Boolean, nullable=False),  # it is not stored everywhere yet: its file is in OFFICEOPS_HOME/logs
 )
 
+log_left_overs = Table(
+    "log_left_overs",
+    metadata,
+    Column("stack", String(63), primary_key=True),
+    Column("id", String(255), primary_key=True),  # as of a part that is none, or no more
+    Column("targets", JSON, nullable=False),  # where it is to be removed
+)
+
 log_gaps = Table(
     "log_gaps",
     metadata,

@@ -11,6 +11,7 @@ from officeops.clock import parse_iso
 
 if TYPE_CHECKING:
     from officeops.logs.audit import Finding
+    from officeops.logs.merging import Merged
     from officeops.logs.report import LogReport, Template
     from officeops.logs.retention import DayDecision
 
@@ -51,11 +52,14 @@ def audit_page(findings: Sequence[Finding], done: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def retention_page(decisions: Sequence[DayDecision]) -> str:
-    """Which days go, and what the others take."""
+def retention_page(decisions: Sequence[DayDecision], merged: Merged | None = None) -> str:
+    """Which days go, what the others take, and what was merged."""
     kept, gone = [one for one in decisions if one.keep], [one for one in decisions if not one.keep]
     lines = ["### Exported logs", "", f"{len(kept)} days of services, {sum(one.bytes for one in kept) / 1e6:,.1f} MB in each target."]
     lines += [f"- removed: {one.service} of {one.day}, {one.lines:,} lines ({one.reason})" for one in gone]
+    if merged is not None:
+        lines += [f"- {len(merged.parts)} days of logs are one file each now; {merged.gone} small ones went."] if merged.gone else []
+        lines += [f"- not merged: {cell(trouble)}" for trouble in merged.troubles]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,9 @@ from officeops.logs.collecting import Collected, alone, collect, waiting_file
 from officeops.streams import DamagedError, Tally, read_chunks
 
 if TYPE_CHECKING:
-    from officeops.ledger.logs import LogPart
+    from pathlib import Path
+
+    from officeops.ledger.logs import LogLeftOver, LogPart
     from officeops.site import Site
     from officeops.store import Store
 
@@ -70,23 +72,28 @@ def export_all(site: Site) -> Exported:
     return done
 
 
-def key_of(site: Site, part: LogPart) -> str:
+def key_of(site: Site, part: LogPart | LogLeftOver) -> str:
     """Where a part stands in a target."""
     return f"{site.name}/logs/{part.id}.jsonl.zst"
 
 
-def manifest_key(site: Site, part: LogPart) -> str:
+def manifest_key(site: Site, part: LogPart | LogLeftOver) -> str:
     """Where its manifest stands."""
     return f"{site.name}/logs/{part.id}.json"
 
 
 def remove(site: Site, part: LogPart) -> None:
     """A part is gone from where it is stored, its manifest first. Raises OfficeOpsError when a target cannot be asked: it is known still."""
+    remove_objects(site, part)
+    site.ledger.forget_log_part(part.id)
+
+
+def remove_objects(site: Site, part: LogPart | LogLeftOver) -> None:
+    """The file and its manifest are gone from every target, the manifest first."""
     for name in part.targets:
         store = opened(site, name)
         store.delete(manifest_key(site, part))
         store.delete(key_of(site, part))
-    site.ledger.forget_log_part(part.id)
 
 
 def manifest(site: Site, part: LogPart) -> bytes:
@@ -97,8 +104,15 @@ def manifest(site: Site, part: LogPart) -> bytes:
 
 
 def _stored(site: Site, store: Store, part: LogPart) -> LogPart:
-    """The manifest goes last."""
-    with waiting_file(site, part).open("rb") as file:
+    stored_in(site, store, part, waiting_file(site, part))
+    part = replace(part, targets=(*part.targets, store.name))
+    site.ledger.record_stored(part)
+    return part
+
+
+def stored_in(site: Site, store: Store, part: LogPart, path: Path) -> None:
+    """A part's file goes to a target, is read back, and gets its manifest, which goes last. Raises DamagedError when it comes back otherwise."""
+    with path.open("rb") as file:
         store.put(key_of(site, part), read_chunks(file), estimate=part.bytes)
     tally = Tally()
     with store.open(key_of(site, part)) as reader:
@@ -107,9 +121,6 @@ def _stored(site: Site, store: Store, part: LogPart) -> LogPart:
     if (tally.bytes, tally.sha256) != (part.bytes, part.sha256):
         raise DamagedError(
             f"{store.name}/{key_of(site, part)} is not what was written: {tally.bytes} bytes with SHA-256 {tally.sha256}.",
-            state="It is kept in OFFICEOPS_HOME/logs, and stored again next time.",
+            state="What it was made from is kept, and stored again next time.",
         )
     store.put(manifest_key(site, part), [manifest(site, part)])
-    part = replace(part, targets=(*part.targets, store.name))
-    site.ledger.record_stored(part)
-    return part

@@ -45,11 +45,15 @@ VOLUMES = {
     "restore": "tests.support.volumes:restore",
     "undo": f"{__name__}:undo",
 }
-DOINGS = {**VOLUMES, "export logs": "officeops.logs.storing:export_all"}
+DOINGS = {**VOLUMES, "export logs": "officeops.logs.storing:export_all", "merge logs": "officeops.logs.merging:merge"}
 _JOURNAL = ((Ledger, ("begin", "advance", "end")), (LocalVolumes, ("create", "exchange", "remove", "import_")))
 # Of logs: what is written, before and after.
 _PLACES: dict[str, tuple[tuple[type, tuple[str, ...]], ...]] = {
     "export logs": ((Ledger, ("record_collected", "record_stored")), (FileStore, ("put",)), (_File, ("finish",))),
+    "merge logs": (
+        (Ledger, ("record_log_left_over", "record_merged", "forget_log_left_over")),
+        (FileStore, ("put", "delete")),
+    ),
 }
 
 
