@@ -25,6 +25,7 @@ _LONGEST = ("compose", "stack", "releases", "control_plane", "watched", "e2e")  
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps count of the tests that need a Docker Engine."""
     config.addinivalue_line("markers", f"{MARKER}: needs a real Docker Engine; said by itself of what asks for the fixture `engine`")
+    config.addinivalue_line("markers", "light: releases whose backend starts in a moment will do")
     config.pluginmanager.register(Census(), "engine-census")
 
 

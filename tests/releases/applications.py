@@ -90,6 +90,11 @@ def _good(tree: Path) -> None:
     _replace(tree / "frontend" / "index.html", "</html>", f"</html><!-- {uuid4().hex} -->")
 
 
+def _light(tree: Path) -> None:
+    _good(tree)
+    (tree / "backend" / "app" / "__main__.py").write_text((PROJECT / "tests" / "support" / "light_backend.py").read_text())
+
+
 def _never_ready(tree: Path) -> None:
     _replace(tree / "backend" / "app" / "api" / "health.py", "503 if database or cache else 200", "503")
 
@@ -136,6 +141,8 @@ _IN_USE = 'if request.url.path.startswith("/api/"):\n    '
 VARIANTS: Mapping[str, Patch] = {
     # Nothing is wrong with it; the backend and the page differ.
     "good": _good,
+    # Good as well, and there in a moment: its backend is not the real one.
+    "light": _light,
     # /ready answers 503 for ever.
     "never-ready": _never_ready,
     # Ends itself after each good answer, and is started again.

@@ -34,13 +34,23 @@ class Office:
     site: Site
     first: Release
     second: Release
+    base: str = "main"
     _variants: dict[str, str] = field(default_factory=dict)
+    _light: Office | None = None
 
     def variant(self, name: str) -> str:
         """The commit of a release that misbehaves."""
         if name not in self._variants:
-            self._variants[name] = commit_variant(self.repository, name)
+            self._variants[name] = commit_variant(self.repository, name, self.base)
         return self._variants[name]
+
+    def light(self) -> Office:
+        """The same stack, with releases whose backend starts in a moment: for tests of how releases take over, not of what they are."""
+        if self._light is None:
+            base = commit_variant(self.repository, "light")
+            second = commit_variant(self.repository, "good", base)
+            self._light = Office(self.running, self.repository, self.site, build(self.site, base), build(self.site, second), base)
+        return self._light
 
     def with_releases(self, **changed: object) -> Site:
         """The same stack with another chapter on releases in its runbook."""
@@ -83,9 +93,12 @@ def compose_office(engine: Engine) -> Iterator[Office]:
 def office(request: pytest.FixtureRequest) -> Iterator[Office]:
     """On each stack. Before and after the test the first release serves and everything is sound."""
     found: Office = request.getfixturevalue(f"{request.param}_office")
+    if request.node.get_closest_marker("light"):
+        found = found.light()
+    found.first = build(found.site, found.first.sha)  # it is there, unless tests before needed others
     back_to_start(found.site, found.first)
     require_sound(found.site, found.first.sha)
-    found.second = build(found.site, found.second.sha)  # it is there, unless a test before needed others
+    found.second = build(found.site, found.second.sha)
     yield found
     back_to_start(found.site, found.first)
     require_sound(found.site, found.first.sha)

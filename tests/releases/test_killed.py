@@ -16,6 +16,7 @@ from tests.support.paths import open_folder
 from tests.support.releases import VERBS, Knocking, build, killer, quick, require_sound, roll_out
 from tests.support.stack import make_repository, make_stack_site
 
+pytestmark = pytest.mark.light
 Kill = Callable[[str, str, str, str], bool]
 FORWARD = ("retire", "finish")
 AHEAD = "0005"  # the revision of the release that is ahead

@@ -20,6 +20,7 @@ from tests.releases.applications import commit_variant
 from tests.releases.conftest import STACKS, Office
 from tests.support.releases import Knocking, build, require_sound, roll_out
 
+pytestmark = pytest.mark.light
 LOCAL, COMPOSE = ([stack] for stack in STACKS)
 EXPANDED = "0005"
 

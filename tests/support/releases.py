@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -13,9 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from select import select
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from officeops.config import Config
 from officeops.errors import OfficeOpsError
@@ -124,18 +125,25 @@ class Knocking:
             thread.join(40)
 
     def _ask(self, kept: bool) -> None:
-        limits = httpx.Limits(max_keepalive_connections=1 if kept else 0)
-        with httpx.Client(base_url=self._url, timeout=30, limits=limits) as client:
-            for path in self._paths():
-                try:
-                    answer = client.get(path)
-                    problem = "" if answer.status_code == 200 else f"{path}: {answer.status_code} {answer.text[:100]}"
-                except httpx.HTTPError as error:
-                    problem = f"{path}: {type(error).__name__} {error}"
-                self.asked += 1
-                if problem:
-                    self.failures.append(f"{time.time():.2f} {problem}")
-                self._stopped.wait(0.02)
+        """By the standard library's client: another one takes half a processor for as many requests."""
+        place = urlsplit(self._url)
+        connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=30)
+        for path in self._paths():
+            if connection.sock and (not kept or select([connection.sock], [], [], 0)[0]):  # the other side may end one that is idle
+                connection.close()
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                text = answer.read()
+                problem = "" if answer.status == 200 else f"{path}: {answer.status} {text[:100]!r}"
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                problem = f"{path}: {type(error).__name__} {error}"
+            self.asked += 1
+            if problem:
+                self.failures.append(f"{time.time():.2f} {problem}")
+            self._stopped.wait(0.02)
+        connection.close()
 
     def _paths(self) -> Iterator[str]:
         while not self._stopped.is_set():
