@@ -49,9 +49,9 @@ def start(site: Site, engine: Engine) -> Iterator[Start]:
     """Starts a container of the service `caddy` that prints lines from one number to another, and then waits, or ends."""
     with closing(engine.client()) as client, ExitStack() as stack:
 
-        def begin(first: int, last: int, ends: str = "", **options: object) -> Container:
+        def begin(first: int, last: int, ends: str = "", *, script: str = PRINTER, **options: object) -> Container:
             labels = {PROJECT: site.name, SERVICE: "caddy", COMPOSE_ONE_OFF: "False"}
-            command = ["sh", "-c", PRINTER, "sh", str(first), str(last), ends]
+            command = ["sh", "-c", script, "sh", str(first), str(last), ends]
             container: Container = client.containers.create(engine.env["PYTHON_IMAGE"], command, labels=labels, **options)  # type: ignore[call-overload]
             stack.callback(_remove, container)
             container.start()
@@ -113,11 +113,49 @@ def test_a_container_that_was_rotated_or_removed_too_soon_leaves_a_gap(site: Sit
     assert site.ledger.log_gaps()[1].before is None
 
 
+# Of a long line the engine keeps the first 16 KiB at once, and the rest when it ends.
+HALTING = """
+head -c 20000 /dev/zero | tr '\\0' x; sleep 1; echo "line 1 in between" >&2; until [ -e /tmp/go ]; do sleep 0.1; done
+echo " long"; echo "line 2 after it"; sleep 1000
+"""
+
+
+def test_a_long_line_stays_whole_when_the_other_stream_prints_in_between(site: Site, start: Start) -> None:
+    container = start(0, 0, script=HALTING)
+    printed(container, "line 1 in between")
+    export_all(site)
+    assert numbers(exported(site)) == [1]
+    container.exec_run(["touch", "/tmp/go"])
+    printed(container, "line 2 after it")
+    export_all(site)
+    found = exported(site)
+    assert [len(line.text) for line in found if line.text.endswith("x long")] == [20_005]
+    assert numbers(found) == [1, 2]
+    assert len(found) == 3
+    assert [len(line.text) for line in site.stack.logs("caddy")] == [17, 20_005, 15]
+
+
+def test_a_terminals_lines_are_lines(site: Site, start: Start) -> None:
+    container = start(0, 20, tty=True)
+    printed(container, " long")
+    export_all(site)
+    export_all(site)
+    assert numbers(exported(site)) == list(range(1, 21))
+    assert all(not line.text.endswith("\r") for line in exported(site))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_frames_are_found_wherever_the_answer_is_cut(size: int) -> None:
+    frames = [(1, b"a\n"), (2, b"b" * 50), (1, b""), (2, b"c\n")]
+    answer = b"".join(stream.to_bytes(1, "big") + bytes(3) + len(text).to_bytes(4, "big") + text for stream, text in frames)
+    assert list(logs._demultiplexed(answer[at : at + size] for at in range(0, len(answer), size))) == frames
+
+
 def test_lines_of_one_nanosecond_are_told_apart(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [b"2026-03-01T08:00:00.000000001Z %d\n" % number for number in range(1, 8)]
     frames[5:] = [b"2026-03-01T08:00:00.000000000Z 6\n", b"2026-03-01T08:00:00.000000001Z 7\n"]  # another stream was a little late
     there = frames[:3]
-    monkeypatch.setattr(logs, "_frames", lambda *_, **__: iter(there))
+    monkeypatch.setattr(logs, "_frames", lambda *_, **__: ((1, frame) for frame in there))
     source = LogSource("c" * 64, "caddy", running=True)
 
     def read(cursor: str | None) -> tuple[list[bytes], str]:

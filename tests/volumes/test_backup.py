@@ -340,5 +340,5 @@ def test_memory_does_not_grow_with_the_volume(site: Site) -> None:
         block = os.urandom(1 << 20)
         for number in range(300):
             file.write(number.to_bytes(4) + block[4:])
-    assert peak() < small + 60 * 1024
+    assert peak() < small + 100 * 1024  # the queues of both targets, full
     shutil.rmtree(site.config.folder / "targets")
