@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +27,34 @@ _PATIENCE_S = 3600.0
 
 
 def give_way() -> None:
-    """From here to its end this process gets the processor after all others: nobody waits for an archive, and people wait for the database.
-    By the operating system's rules there is no way back."""
+    """From here to its end this process gets the processor after all others, and only one processor: nobody waits for an archive, and people
+    wait for the database. By the operating system's rules there is no way back."""
     os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def share_processor(connection: Connection[Any]) -> None:
+    """The server's process for this connection keeps to the one processor of a process that gave way: they mostly work in turns, and whatever
+    shares a processor with one of two busy programs waits for milliseconds, several times in a transaction. Where the server runs elsewhere,
+    or we may not say so, nothing happens."""
+    own = os.sched_getaffinity(0)
+    if len(own) == 1 and (server := server_process(connection)):
+        with suppress(OSError):  # it is another account's
+            os.sched_setaffinity(server, own)
+
+
+def server_process(connection: Connection[Any], proc: Path = Path("/proc")) -> int | None:
+    """The server's process for this connection, as this host numbers it; None when there is none here. It is known by its title, which has
+    our port: what the server calls its number is another one in a container."""
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        if ours.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        title = re.compile(rb"postgres: .*\(%d\) " % ours.getsockname()[1])
+        for folder in proc.glob("[0-9]*"):
+            with suppress(OSError):
+                if title.match((folder / "cmdline").read_bytes()):
+                    return int(folder.name)
+    return None
 
 
 class Pace:

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from officeops.archive.manifest import ArchiveManifest
+from officeops.archive.pace import share_processor
 from officeops.errors import OfficeOpsError, UsageError
 from officeops.postgres.connect import DatabaseError, connected
 
@@ -97,6 +98,7 @@ def session(site: Site, doing: str) -> Iterator[Connection[Any]]:
     import psycopg
 
     with connected(site.stack.database(), application=f"officeops {doing}") as connection:
+        share_processor(connection)
         try:
             yield connection
         except psycopg.Error as error:
