@@ -1,6 +1,11 @@
 # `make demo` and `make test` do all the set-up on a fresh machine. Python 3.11 or later, make and git are all they need.
-PYTHON ?= python3
+# The system's own where it will do: distributions build it with profile-guided optimisation, which makes everything a third faster than a
+# plain build from source, and every account can read it.
+PYTHON ?= $(shell for one in /usr/bin/python3 python3; do \
+	$$one -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$one; exit; }; done; echo python3)
 V := .venv/bin
+# Programs start all the time here: without Python's cache of compiled modules each start takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -14,7 +19,7 @@ setup: .venv/.installed ## The virtualenv and the pinned packages
 	test -x $(V)/python || $(PYTHON) -m venv .venv
 	awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lock > .venv/uv.txt
 	$(V)/python -m pip install --quiet --require-hashes --disable-pip-version-check -r .venv/uv.txt
-	$(V)/uv pip sync --quiet --require-hashes requirements.lock
+	$(V)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	$(V)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
