@@ -117,7 +117,7 @@ class Commits:
         with started(self._git_command("archive", "--format=tar", commit_of(sha)), timeout=120) as child:
             try:
                 with tarfile.open(fileobj=child.stdout, mode="r|") as archive:
-                    archive.extractall(unfinished, filter="data")
+                    _extract(archive, unfinished)
             except tarfile.TarError as error:
                 child.stdout.read()
                 child.wait()  # git's own words, if it failed, say more
@@ -136,6 +136,21 @@ class Commits:
     def _git_command(self, *arguments: str) -> Command:
         # The repository may belong to another user than root, who runs this.
         return Command(("git", "-c", f"safe.directory={self._repository}", "-C", str(self._repository), *arguments))
+
+
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Files, folders and links that stay inside. Raises TarError for anything else."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(folder, filter="data")
+        return
+    for member in archive:  # Python before 3.11.4, such as Debian 12's own
+        target = folder / member.name
+        leads_to = target.parent / member.linkname if member.issym() else target
+        if not (member.isreg() or member.isdir() or member.issym()) or not leads_to.resolve().is_relative_to(folder.resolve()):
+            raise tarfile.ExtractError(f"{member.name!r} leads out of it, or is neither a file nor a folder nor a link")
+        member.mode, member.uid, member.gid = 0o755 if member.isdir() else member.mode & 0o755 | 0o600, os.getuid(), os.getgid()
+        member.uname = member.gname = ""
+        archive.extract(member, folder)
 
 
 def _flush(folder: Path) -> None:
