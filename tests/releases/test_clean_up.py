@@ -21,6 +21,7 @@ from tests.releases.applications import commit_variant
 from tests.releases.conftest import STACKS, Office
 from tests.support.releases import build, require_sound, roll_out
 
+pytestmark = pytest.mark.light
 LOCAL, COMPOSE = STACKS[:1], STACKS[1:]
 
 

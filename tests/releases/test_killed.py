@@ -20,13 +20,22 @@ pytestmark = pytest.mark.light
 Kill = Callable[[str, str, str, str], bool]
 FORWARD = ("retire", "finish")
 AHEAD = "0005"  # the revision of the release that is ahead
-AFTER = [("after", verb) for verb in VERBS[:-1]]
-# Killed between the journal and the deed: on Compose only where the two stacks differ in the deed.
-BEFORE = {"local": [("before", verb) for verb in VERBS[1:]], "compose": [("before", "switch"), ("before", "retire")]}
+# On Compose where the two stacks differ in the deed, or in what is found afterwards; between those it is the same code and the same state.
+DEEDS = {"local": VERBS[:-1], "compose": ("expand", "launch", "switch", "retire")}
+# Killed between the journal and the deed.
+BEFORE = {"local": VERBS[1:], "compose": ("switch", "retire")}
+GROUPS = {"local": "releases", "compose": "compose"}
 CASES = [
     pytest.param(stack, when, verb, marks=pytest.mark.xdist_group(group))
-    for stack, group in (("local", "releases"), ("compose", "compose"))
-    for when, verb in [*AFTER, *BEFORE[stack]]
+    for stack, group in GROUPS.items()
+    for when, verbs in (("after", DEEDS[stack]), ("before", BEFORE[stack]))
+    for verb in verbs
+]
+BACK = [
+    pytest.param(stack, what, verb, marks=pytest.mark.xdist_group(group))
+    for stack, group in GROUPS.items()
+    for what, verbs in (("rollback", DEEDS[stack]), ("emergency", ("launch", "switch", "wait_for_requests", "retire")))
+    for verb in verbs
 ]
 
 
@@ -70,10 +79,7 @@ def test_a_deploy_that_is_killed_is_ended_by_the_next_command(
     assert record.outcome == ("deployed" if verb in FORWARD else "undone")
 
 
-@pytest.mark.parametrize(
-    ("what", "verb"),
-    [("rollback", verb) for verb in VERBS[:-1]] + [("emergency", verb) for verb in ("launch", "switch", "wait_for_requests", "retire")],
-)
+@pytest.mark.parametrize(("office", "what", "verb"), BACK, indirect=["office"])
 def test_a_rollback_that_is_killed_is_ended_by_the_next_one(
     office: Office, killers: Callable[[Office], Kill], what: str, verb: str
 ) -> None:

@@ -17,6 +17,8 @@ from officeops.releases.schema import Schema
 from tests.releases.conftest import Office
 from tests.support.releases import Knocking, build, require_sound, roll_out
 
+LIGHT = pytest.mark.light
+
 
 def test_a_release_takes_over_and_goes_back_without_a_request_that_fails(office: Office) -> None:
     with Knocking(office.site) as knocking:
@@ -31,22 +33,6 @@ def test_a_release_takes_over_and_goes_back_without_a_request_that_fails(office:
     assert there.switched_after_s is not None
     assert there.drained_s is not None
     assert there.downtime_s is None
-
-
-def test_a_release_is_written_down_with_all_that_it_was_made_of(office: Office) -> None:
-    before = len(office.site.ledger.releases())
-    roll_out(office.site, office.second, why="to see it written")
-    record = office.site.ledger.releases()[0]
-    assert len(office.site.ledger.releases()) == before + 1
-    assert (record.sha, record.kind, record.outcome, record.why) == (office.second.sha, "deploy", "deployed", "to see it written")
-    assert {"lock", "caddyfile", "compose"} <= record.hashes.keys()
-    assert record.artifact
-    assert record.revision == Schema(office.site).current()
-    assert record.created_at < str(record.deployed_at) < str(record.retired_at)
-    assert "@" in record.who
-    kept = office.site.home / "release-settings" / f"{record.id}.json"
-    assert kept.stat().st_mode & 0o777 == 0o600
-    assert records.settings_of(office.site, record.id) == {"ollama_model": office.site.config.settings.ollama_model}
 
 
 def test_a_request_that_began_before_the_switch_is_answered_by_the_old_release_to_its_end(office: Office) -> None:
@@ -95,6 +81,24 @@ def test_the_simple_way_interrupts_and_says_for_how_long(office: Office) -> None
     assert 0 < done.downtime_s < 60
 
 
+@LIGHT
+def test_a_release_is_written_down_with_all_that_it_was_made_of(office: Office) -> None:
+    before = len(office.site.ledger.releases())
+    roll_out(office.site, office.second, why="to see it written")
+    record = office.site.ledger.releases()[0]
+    assert len(office.site.ledger.releases()) == before + 1
+    assert (record.sha, record.kind, record.outcome, record.why) == (office.second.sha, "deploy", "deployed", "to see it written")
+    assert {"lock", "caddyfile", "compose"} <= record.hashes.keys()
+    assert record.artifact
+    assert record.revision == Schema(office.site).current()
+    assert record.created_at < str(record.deployed_at) < str(record.retired_at)
+    assert "@" in record.who
+    kept = office.site.home / "release-settings" / f"{record.id}.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert records.settings_of(office.site, record.id) == {"ollama_model": office.site.config.settings.ollama_model}
+
+
+@LIGHT
 def test_an_emergency_goes_back_by_what_is_there(office: Office) -> None:
     roll_out(office.site, office.second)
     seen: list[str | None] = []
@@ -109,10 +113,11 @@ def test_an_emergency_goes_back_by_what_is_there(office: Office) -> None:
     assert emergency.unshown(office.site)[0] == office.site.ledger.releases()[0].id
 
 
+@LIGHT
 def test_what_no_rollback_may_need_is_removed_and_the_rest_stays(office: Office) -> None:
     site = office.with_releases(keep=2)
     roll_out(site, office.second)
-    third = build(site, office.variant("slow-start"))
+    third = build(site, office.variant("good"))
     roll_out(site, third)
     built = {release.sha for release in site.stack.built()}
     assert built == {office.second.sha, third.sha}
@@ -123,11 +128,13 @@ def test_what_no_rollback_may_need_is_removed_and_the_rest_stays(office: Office)
     assert records.find(site, office.first.sha[:8]).sha == office.first.sha
 
 
+@LIGHT
 def test_a_second_one_is_told_who_is_at_work(office: Office) -> None:
     with office.site.locked("deploy of 123"), pytest.raises(LockedError, match=r"deploy of 123"), office.site.locked("another deploy"):
         pass
 
 
+@LIGHT
 def test_leaving_in_the_middle_ends_where_it_began(office: Office) -> None:
     with pytest.raises(KeyboardInterrupt), office.site.locked("test"), Rollout.begin(office.site, office.second, kind="deploy") as rollout:
         rollout.launch()
@@ -138,6 +145,7 @@ def test_leaving_in_the_middle_ends_where_it_began(office: Office) -> None:
     assert office.site.ledger.releases()[0].outcome == "undone"
 
 
+@LIGHT
 def test_a_way_back_that_fails_says_both_and_stays_in_the_journal(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise OfficeOpsError("The disk is gone.")

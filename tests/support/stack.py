@@ -61,7 +61,7 @@ class RunningStack:
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         """Through the front door."""
-        return httpx.get(f"http://127.0.0.1:{self.site.config.settings.http_port}{path}", headers=headers, timeout=30)
+        return httpx.get(f"http://127.0.0.1:{self.site.config.settings.http_port}{path}", headers=headers, timeout=30, verify=False)
 
 
 def supervisor(site: Site) -> Supervisor:
