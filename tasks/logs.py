@@ -75,8 +75,10 @@ def merge_days(site: Site) -> Merged:
 
 @step("report")
 def report_plan(site: Site, findings: Sequence[Finding], decisions: Sequence[DayDecision]) -> None:
-    """Of a dry run: what would be made anew, and what would go."""
-    text = "\n".join([audit_page(findings, []), retention_page(decisions)])
+    """Of a dry run: what would be made anew, what would go, what would be made one."""
+    groups = merging.plan(site)
+    merged = f"- {sum(map(len, groups))} small files of {len(groups)} days of logs would become one each.\n" if groups else ""
+    text = "\n".join([audit_page(findings, []), retention_page(decisions) + merged])
     reporting.report("log-rotation-plan", site.name, text, description="What a log rotation would do")
 
 

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from officeops.archive.targets import opened
 from officeops.errors import OfficeOpsError
-from officeops.ledger.logs import LogLeftOver
+from officeops.ledger.logs import LogLeftOver, LogPart
 from officeops.logs.collecting import alone
 from officeops.logs.storing import key_of, remove_objects, stored_in
 from officeops.progress import Meter
 from officeops.streams import DamagedError, Tally, compress, decompress, read_chunks
 
 if TYPE_CHECKING:
-    from officeops.ledger.logs import LogPart
     from officeops.site import Site
 
 _LEVEL = 3  # nobody waits for it
@@ -36,18 +35,26 @@ class Merged:
     troubles: list[str]
 
 
+def plan(site: Site) -> list[list[LogPart]]:
+    """The parts that `merge` would make one, log by log and day by day. Changes nothing."""
+    return mergeable(site.ledger.log_parts(), f"{site.clock():%Y-%m-%d}")
+
+
 def merge(site: Site) -> Merged:
-    """Every day but today, log by log. Safe to repeat. Raises LockedError when another one stores for more than a minute."""
-    done = Merged([], 0, [])
-    with alone(site, "storing"):
-        gone = _remove_left_overs(site, done.troubles)
-        for group in mergeable(site.ledger.log_parts(), f"{site.clock():%Y-%m-%d}"):
+    """Every day but today, log by log; between two of them others may store. Safe to repeat. Raises LockedError when another one stores for
+    more than a minute."""
+    done, tried, troubles, gone = list[LogPart](), set[str](), dict[str, None](), 0
+    while True:
+        with alone(site, "storing"):
+            gone += _remove_left_overs(site, troubles)
+            group = next((one for one in plan(site) if one[0].id not in tried), None)
+            if group is None:
+                return Merged(done, gone, list(troubles))
+            tried.add(group[0].id)
             try:
-                done.parts.append(_merge(site, group))
+                done.append(_merge(site, group))
             except (OfficeOpsError, OSError) as error:
-                done.troubles.append(f"{group[0].service} of {group[0].day}: {error}")
-        gone += _remove_left_overs(site, done.troubles)
-    return replace(done, gone=gone)
+                troubles[f"{group[0].service} of {group[0].day}: {error}"] = None
 
 
 def mergeable(parts: Iterable[LogPart], today: str) -> list[list[LogPart]]:
@@ -122,14 +129,14 @@ def _file(site: Site, part: LogPart) -> Iterator[bytes]:
         raise DamagedError(f"{key_of(site, part)} is not what was written.", state="It was left as it was.")
 
 
-def _remove_left_overs(site: Site, troubles: list[str]) -> int:
-    """How many went."""
+def _remove_left_overs(site: Site, troubles: dict[str, None]) -> int:
+    """How many went. troubles: what could not be removed, each once."""
     gone = 0
     for one in site.ledger.log_left_overs():
         try:
             remove_objects(site, one)
         except OfficeOpsError as error:
-            troubles.append(f"{one.id} was merged and cannot be removed: {error}")
+            troubles[f"{one.id} was merged and cannot be removed: {error}"] = None
         else:
             site.ledger.forget_log_left_over(one.id)
             gone += 1
