@@ -6,6 +6,7 @@ the small ones. Killed anywhere, the ledger knows each line once, and the next m
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from officeops.archive.targets import opened
 from officeops.errors import OfficeOpsError
 from officeops.ledger.logs import LogLeftOver, LogPart
+from officeops.lock import LockedError
 from officeops.logs.collecting import alone
 from officeops.logs.storing import key_of, remove_objects, stored_in
 from officeops.progress import Meter
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from officeops.site import Site
 
 _LEVEL = 3  # nobody waits for it
+_MERGED = re.compile(r"-to-\d+-of-\d+$")
 
 
 @dataclass(frozen=True)
@@ -41,20 +44,24 @@ def plan(site: Site) -> list[list[LogPart]]:
 
 
 def merge(site: Site) -> Merged:
-    """Every day but today, log by log; between two of them others may store. Safe to repeat. Raises LockedError when another one stores for
-    more than a minute."""
+    """Every day but today, log by log; between two of them others may store. Safe to repeat."""
     done, tried, troubles, gone = list[LogPart](), set[str](), dict[str, None](), 0
     while True:
-        with alone(site, "storing"):
-            gone += _remove_left_overs(site, troubles)
-            group = next((one for one in plan(site) if one[0].id not in tried), None)
-            if group is None:
-                return Merged(done, gone, list(troubles))
-            tried.add(group[0].id)
-            try:
-                done.append(_merge(site, group))
-            except (OfficeOpsError, OSError) as error:
-                troubles[f"{group[0].service} of {group[0].day}: {error}"] = None
+        try:
+            with alone(site, "storing"):
+                gone += _remove_left_overs(site, troubles)
+                group = next((one for one in plan(site) if one[0].id not in tried), None)
+                if group is None:
+                    break
+                tried.add(group[0].id)
+                try:
+                    done.append(_merge(site, group))
+                except (OfficeOpsError, OSError) as error:
+                    troubles[f"{group[0].service} of {group[0].day}: {error}"] = None
+        except LockedError as error:  # the rest is done next time
+            troubles[str(error)] = None
+            break
+    return Merged(done, gone, list(troubles))
 
 
 def mergeable(parts: Iterable[LogPart], today: str) -> list[list[LogPart]]:
@@ -88,7 +95,7 @@ def _merge(site: Site, parts: list[LogPart]) -> LogPart:
             raise DamagedError(f"{len(parts)} files hold {lines:,} lines; {sum(one.lines for one in parts):,} were written.")
         merged = replace(
             first,
-            id=f"{first.id}-to-{last.sequence}",
+            id=_merged_id(first, last.sequence, lines),
             sequence=last.sequence,
             lines=lines,
             plain_bytes=sum(one.plain_bytes for one in parts),
@@ -104,6 +111,11 @@ def _merge(site: Site, parts: list[LogPart]) -> LogPart:
         return merged
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _merged_id(first: LogPart, sequence: int, lines: int) -> str:
+    """Never that of a part that is merged, which has fewer lines; and no longer for one that is merged again."""
+    return f"{_MERGED.sub('', first.id)}-to-{sequence}-of-{lines}"
 
 
 def _read_all(site: Site, parts: Iterable[LogPart]) -> Iterator[bytes]:

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from officeops.archive.pace import server_process
 from officeops.archive.states import session
 from officeops.site import Site
@@ -35,7 +33,6 @@ def test_the_servers_process_is_found_by_our_port(new_site: Callable[..., Site],
         assert server_process(connection, tmp_path) is None
 
 
-@pytest.mark.skipif(os.cpu_count() == 1, reason="there is one processor only")
 def test_both_keep_to_one_processor_and_others_do_not(new_site: Callable[..., Site]) -> None:
     site = new_site()
     every = os.sched_getaffinity(0)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import docker
 import pytest
+import requests
 from docker.models.containers import Container
 
 from officeops.logs.collecting import keep_last_words
@@ -16,7 +17,7 @@ from officeops.logs.reading import Reader
 from officeops.logs.storing import export_all
 from officeops.site import Site
 from officeops.stack.compose import logs
-from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, SERVICE
+from officeops.stack.compose.engine import COMPOSE_ONE_OFF, PROJECT, SERVICE, EngineDownError
 from officeops.stack.port import LogSource
 from tests.support.engine import Engine
 from tests.support.killing import killer
@@ -133,6 +134,39 @@ def test_a_long_line_stays_whole_when_the_other_stream_prints_in_between(site: S
     assert numbers(found) == [1, 2]
     assert len(found) == 3
     assert [len(line.text) for line in site.stack.logs("caddy")] == [17, 20_005, 15]
+
+
+# Ends in the middle of two lines the first time; the second time it prints, then ends one, then another.
+ENDING = """
+if [ ! -e /tmp/again ]; then touch /tmp/again; echo "line 1 whole"; printf "line 2 cut" ; printf "line 3 cut" >&2; exit 3; fi
+until [ -e /tmp/go ]; do sleep 0.1; done; echo "line 4 whole" >&2; until [ -e /tmp/on ]; do sleep 0.1; done; echo "line 5 whole"; sleep 1000
+"""
+
+
+def test_a_line_that_a_container_left_without_an_end_comes_once_and_takes_no_other_with_it(site: Site, start: Start) -> None:
+    container = start(0, 0, script=ENDING)
+    assert container.wait()["StatusCode"] == 3
+    export_all(site)
+    container.start()  # the same log goes on
+    for file, text, so_far in (("", "line 3", [1, 2, 3]), ("/tmp/go", "line 4", [1, 2, 3, 4]), ("/tmp/on", "line 5", [1, 2, 3, 4, 5])):
+        if file:
+            container.exec_run(["touch", file])
+        printed(container, text)
+        for _ in range(2):
+            export_all(site)
+            assert sorted(numbers(exported(site))) == so_far
+    assert site.ledger.log_gaps() == []
+    assert {line.text for line in exported(site)} == {"line 1 whole", "line 2 cut", "line 3 cut", "line 4 whole", "line 5 whole"}
+
+
+def test_an_engine_that_goes_away_in_the_middle_of_an_answer_is_told_as_such(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*_: object, **__: object) -> Iterator[tuple[int, bytes]]:
+        yield 1, b"2026-03-01T08:00:00.000000001Z 1\n"
+        raise requests.exceptions.ChunkedEncodingError("Connection broken")
+
+    monkeypatch.setattr(logs, "_frames", cut)
+    with pytest.raises(EngineDownError):
+        list(logs.read(site.stack.engine, LogSource("c" * 64, "caddy", running=True), None))  # type: ignore[attr-defined]
 
 
 def test_a_terminals_lines_are_lines(site: Site, start: Start) -> None:

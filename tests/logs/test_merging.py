@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from officeops.ledger.logs import LogPart
+from officeops.logs import collecting
 from officeops.logs.merging import merge, mergeable
 from officeops.logs.reading import Reader
 from officeops.logs.storing import export_all
@@ -75,6 +77,27 @@ def test_a_merging_may_be_killed_anywhere(site: Site) -> None:
     assert (len(stored(site)), site.ledger.log_left_overs()) == (6, [])
 
 
+def test_a_day_that_is_merged_again_and_again_has_a_name_that_does_not_grow(site: Site) -> None:
+    names = set()
+    for number in range(300, 303):
+        with (site.home / "stack" / "logs" / f"{SERVICE}.log").open("a") as file:
+            file.write(f"2026-03-03 09:00:00 line {number} late\n")
+        export_all(site)
+        (name,) = [part.id for part in merge(site).parts if part.day == "2026-03-03"]
+        names.add(name)
+    assert len(names) == 3
+    assert {name.rpartition("-to-")[0].count("-to-") for name in names} == {0}
+    assert numbers(exported(site)) == list(range(303))
+
+
+def test_while_another_one_stores_nothing_is_merged_and_that_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "_WAIT_S", 0.1)
+    with collecting.alone(site, "storing"):
+        done = merge(site)
+    assert (done.parts, done.gone, len(done.troubles)) == ([], 0, 1)
+    assert "storing of logs" in done.troubles[0]
+
+
 def test_what_cannot_be_read_back_stays_and_is_told(site: Site, folder: Path) -> None:
     damaged = sorted(path for path in folder.rglob("*.jsonl.zst") if "2026-03-02" in path.parts)[0]
     damaged.write_bytes(b"something else")
@@ -108,8 +131,8 @@ def test_a_target_that_is_gone_leaves_a_file_for_the_next_time(site: Site, folde
         ({"targets": ("one", "two")}, False),
     ],
 )
-def test_parts_of_one_log_and_day_that_are_stored_alike_go_together(changed: dict[str, object], together: bool) -> None:
-    other = replace(PART, id="b", sequence=2, **changed)  # type: ignore[arg-type]
+def test_parts_of_one_log_and_day_that_are_stored_alike_go_together(changed: dict[str, Any], together: bool) -> None:
+    other = replace(PART, id="b", sequence=2, **changed)
     assert mergeable([PART, other], TODAY) == ([[PART, other]] if together else [])
 
 

@@ -91,15 +91,13 @@ class Engine:
             yield
         except CommandError as error:
             raise explanation(error.stderr, self.address) or error from error
-        except requests.ConnectionError as error:
-            raise self._down(str(error)) from error
         except Exception as error:
             from docker.errors import APIError, DockerException
 
             if isinstance(error, APIError):
                 said = str(error.explanation or error)
                 raise explanation(said, self.address) or OfficeOpsError(f"The Docker Engine refused: {said}.") from error
-            if isinstance(error, DockerException):
+            if isinstance(error, DockerException | requests.RequestException):  # the latter also in the middle of an answer
                 raise self._down(str(error)) from error
             raise
 

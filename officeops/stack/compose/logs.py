@@ -6,11 +6,12 @@ import heapq
 import json
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
+from types import MappingProxyType
 from typing import Any
 
 from officeops.stack.compose import containers
@@ -44,7 +45,7 @@ def lines(
         asked: dict[str, Any] = {"since": since.timestamp()} if since is not None else {}
         if until is not None:
             asked["until"] = until.timestamp() + _LATE_S
-        for stamp, text, _whole in _Joined().through(_frames(engine, container, tail="all" if tail is None else tail, **asked)):
+        for stamp, text in _Joined().all(_frames(engine, container, tail="all" if tail is None else tail, **asked)):
             at = containers.time(stamp.decode())
             if (since is None or at >= since) and (until is None or at <= until):
                 yield LogLine(service, at, text.decode(errors="replace"))
@@ -53,55 +54,79 @@ def lines(
 def read(engine: Engine, source: LogSource, cursor: str | None) -> Iterator[LogBlock]:
     """Behind `cursor`, up to now. The engine knows no places in a log, only times, and several lines may have the same: a place is a line's
     time, to the nanosecond, and how many lines of that time there are up to it."""
-    place = json.loads(cursor) if cursor else None
-    if place is None:
-        yield from _blocks(engine, source, None, None)
-        return
-    blocks = _blocks(engine, source, (place["at"].encode(), place["count"]), place.get("begun", place["at"]))
     try:
-        yield from blocks
+        yield from _blocks(engine, source, _Place(**json.loads(cursor)) if cursor else _Place())
     except _GoneError:
-        for number, block in enumerate(_blocks(engine, source, None, None)):
+        for number, block in enumerate(_blocks(engine, source, _Place())):
             yield replace(block, gap=number == 0)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """How far a log was read. at, count: of the last line that has its end, empty before there is one. begun: when the first of the lines
+    began that still wait for theirs. cuts: how much there was, by stream and time, of lines that never got one, since their container had
+    ended. One that is started again goes on in the same log, and what it prints first would seem to be the rest of such a line."""
+
+    at: str = ""
+    count: int = 0
+    begun: str | None = None
+    cuts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def since(self) -> int | None:
+        """Seconds since 1970 from which on the engine is asked; None: from the beginning."""
+        first = min(filter(None, (self.at, self.begun)), default=None) if self.at else None
+        return int(containers.time(first).timestamp()) - _DISORDER_S if first else None
+
+    def cursor(self) -> str:
+        """As text, without what is not so, and without what the engine will not be asked for again."""
+        since = self.since or 0
+        cuts = {key: size for key, size in self.cuts.items() if containers.time(key.partition(" ")[2]).timestamp() >= since - 1}
+        return json.dumps({key: value for key, value in {**vars(self), "cuts": cuts}.items() if value})
 
 
 class _GoneError(Exception):
     """The line behind which the reading goes on is not in the log any more."""
 
 
-def _blocks(engine: Engine, source: LogSource, place: tuple[bytes, int] | None, since: str | None) -> Iterator[LogBlock]:
-    """since: a time that no line behind `place` began before."""
-    asked = {"since": int(containers.time(since).timestamp()) - _DISORDER_S} if since else {}
+def _blocks(engine: Engine, source: LogSource, place: _Place) -> Iterator[LogBlock]:
+    asked = {} if place.since is None else {"since": place.since}
+    skipped = (place.at.encode(), place.count) if place.at else None
     times: list[bytes] = []
     texts: list[bytes] = []
     known: dict[bytes, int] = {}  # how many lines each of the last times has
-    size, skipping, joined = 0, place is not None, _Joined()
+    size, joined = 0, _Joined(place.cuts)
     with engine.explained():
-        for stamp, text, whole in joined.through(_frames(engine, source.id, tail="all", **asked)):
-            if not whole and source.running:
-                break
-            if skipping and place and stamp != place[0]:
+        for stamp, text in joined.through(_frames(engine, source.id, tail="all", **asked)):
+            if skipped and stamp != skipped[0]:
                 continue
             count = known[stamp] = known.get(stamp, 0) + 1
-            if skipping:
-                skipping = (stamp, count) != place
+            if skipped:
+                skipped = None if (stamp, count) == skipped else skipped
                 continue
             times.append(stamp)
             texts.append(text)
             size += len(text)
+            place = replace(place, at=stamp.decode(), count=count)
             if size >= _BLOCK or len(texts) >= _BLOCK_LINES:
-                yield LogBlock(times, b"\n".join(texts), _cursor(stamp, count, joined.begun))
+                yield LogBlock(times, b"\n".join(texts), replace(place, begun=joined.begun).cursor())
                 times, texts, size, known = [], [], 0, {stamp: count}
-    if skipping:
+    if skipped:
         raise _GoneError
+    begun = joined.begun
+    if not source.running:
+        begun, cuts = None, dict(place.cuts)
+        for stream, stamp, text in joined.waiting():
+            times.append(stamp)
+            texts.append(text)
+            cuts[_key(stream, stamp)] = len(text)
+        place = replace(place, cuts=cuts)
     if texts:
-        yield LogBlock(times, b"\n".join(texts), _cursor(times[-1], known[times[-1]], joined.begun))
+        yield LogBlock(times, b"\n".join(texts), replace(place, begun=begun).cursor())
 
 
-def _cursor(stamp: bytes, count: int, begun: bytes | None) -> str:
-    """begun: when the first of the lines began that still wait for their end."""
-    place: dict[str, object] = {"at": stamp.decode(), "count": count}
-    return json.dumps({**place, "begun": begun.decode()} if begun is not None and begun < stamp else place)
+def _key(stream: int, stamp: bytes) -> str:
+    return f"{stream} {stamp.decode()}"
 
 
 def _frames(engine: Engine, container: str, **asked: Any) -> Iterator[tuple[int, bytes]]:
@@ -144,26 +169,35 @@ def _lines_of_terminal(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 class _Joined:
     """Puts lines together. The engine cuts long ones in pieces of 16 KiB, each with a time of its own; only the last one ends the line, and
-    what the other stream prints may come in between."""
+    what the other stream prints may come in between. cuts: as of a place; those lines are left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, cuts: Mapping[str, int] = MappingProxyType({})) -> None:
+        self._cuts = cuts
         self._waiting: dict[int, tuple[bytes, list[bytes]]] = {}  # by stream: the time of the first piece, and all of them
 
     @property
-    def begun(self) -> bytes | None:
+    def begun(self) -> str | None:
         """When the first of the lines began that have no end yet; None when there is none."""
-        return min((at for at, _ in self._waiting.values()), default=None)
+        return min((at.decode() for at, _ in self._waiting.values()), default=None)
 
-    def through(self, frames: Iterable[tuple[int, bytes]]) -> Iterator[tuple[bytes, bytes, bool]]:
-        """Time, text, and whether the line has its end; those that have none come last."""
+    def waiting(self) -> list[tuple[int, bytes, bytes]]:
+        """Stream, time and text of the lines that have no end yet, oldest first."""
+        return sorted(((stream, at, b"".join(pieces)) for stream, (at, pieces) in self._waiting.items()), key=itemgetter(1))
+
+    def all(self, frames: Iterable[tuple[int, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        """Time and text of each line, those that have no end last."""
+        yield from self.through(frames)
+        yield from ((at, text) for _, at, text in self.waiting())
+
+    def through(self, frames: Iterable[tuple[int, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        """Time and text of each line that has its end."""
         for stream, frame in frames:
             stamp, _, text = frame.partition(b" ")
-            if stream in self._waiting:
-                self._waiting[stream][1].append(text)
-            elif not text.endswith(b"\n"):
-                self._waiting[stream] = (stamp, [text])
             if text.endswith(b"\n"):
-                at, pieces = self._waiting.pop(stream, (stamp, [text]))
-                yield at, b"".join(pieces)[:-1], True
-        for at, pieces in sorted(self._waiting.values()):
-            yield at, b"".join(pieces), False
+                at, pieces = self._waiting.pop(stream, (stamp, []))
+                yield at, b"".join([*pieces, text])[:-1]
+                continue
+            at, pieces = self._waiting.setdefault(stream, (stamp, []))
+            pieces.append(text)
+            if self._cuts and self._cuts.get(_key(stream, at)) == sum(map(len, pieces)):
+                del self._waiting[stream]
