@@ -107,12 +107,14 @@ def _blocks(engine: Engine, source: LogSource, place: _Place) -> Iterator[LogBlo
             times.append(stamp)
             texts.append(text)
             size += len(text)
-            place = replace(place, at=stamp.decode(), count=count)
             if size >= _BLOCK or len(texts) >= _BLOCK_LINES:
-                yield LogBlock(times, b"\n".join(texts), replace(place, begun=joined.begun).cursor())
+                place = replace(place, at=stamp.decode(), count=count, begun=joined.begun)
+                yield LogBlock(times, b"\n".join(texts), place.cursor())
                 times, texts, size, known = [], [], 0, {stamp: count}
     if skipped:
         raise _GoneError
+    if texts:
+        place = replace(place, at=times[-1].decode(), count=known[times[-1]])
     begun = joined.begun
     if not source.running:
         begun, cuts = None, dict(place.cuts)
